@@ -1,0 +1,1 @@
+"""Decides and touches nothing: no sockets, clock, files, logging or gevent in here."""
