@@ -1,0 +1,85 @@
+# Two commands do everything on a fresh Debian or Ubuntu with Python, make, and either root or a Docker engine:
+#   make demo    the whole migration, rehearsed on real brokers with real Celery producers and workers
+#   make test    lint, types, unit tests with the core's coverage, then every test that needs real brokers
+# `make setup` makes .venv with .venv/bin/bridge and nothing else. ARGS goes to the command: make demo ARGS="--new 4.3 --json"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help setup brokers demo lint unit real test bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+# What only this Makefile installs; its version is in constraints.txt like all others.
+BUILD_BACKEND := hatchling
+ARGS ?=
+
+help:
+	sed -n 's/^#   //p' Makefile
+	echo "also: setup, unit (no broker needed), real (broker tests only), lint, bench, clean"
+
+setup: $(STAMP)
+
+# Anew whenever the declared dependencies change; an interrupted run leaves no stamp and starts over.
+$(STAMP): pyproject.toml constraints.txt
+	say() { printf 'setup: %s\n' "$$*" >&2; }
+	command -v "$(PYTHON)" >/dev/null || { say "$(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+	    say "$(PYTHON) is $$("$(PYTHON)" -V 2>&1), Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then
+	    package="$$("$(PYTHON)" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	        say "installing $$package, which $(PYTHON) needs to make a virtual environment"
+	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$$package" >/dev/null
+	    else
+	        say "$(PYTHON) cannot make a virtual environment: its modules venv and ensurepip are missing"
+	        say "on Debian and Ubuntu: sudo apt-get install $$package"; exit 1
+	    fi
+	fi
+	say "making .venv and installing what constraints.txt names (once, about half a minute)"
+	rm -f $(STAMP)
+	"$(PYTHON)" -m venv --clear .venv
+	$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt $(BUILD_BACKEND) || {
+	    say "the Python packages could not be fetched: is the package index reachable (pip's message is above)?"; exit 1; }
+	$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[lab,dev]' || {
+	    say "the Python packages could not be installed (pip's message is above)"; exit 1; }
+	touch $(STAMP)
+	say "done: $(BIN)/bridge"
+
+# Real brokers come from Docker where an engine answers, else from Debian's packages, which takes root.
+brokers: $(STAMP)
+	$(BIN)/python -c 'import docker; docker.from_env(timeout=10).ping()' 2>/dev/null && exit 0
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then exit 0; fi
+	printf '%s\n' "no real brokers possible here: no Docker engine answers (DOCKER_HOST or the local socket), and $$(id -un) is not root on Debian or Ubuntu" \
+	    "start a Docker engine, or run as root (sudo make $(MAKECMDGOALS)); \`make unit\` runs what needs no broker" >&2
+	exit 1
+
+demo: brokers
+	exec $(BIN)/bridge lab rehearse $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# Unit tests; the core must reach 100 % of its branches by them alone.
+unit: $(STAMP)
+	$(BIN)/pytest tests/unit --cov --cov-report=term $(ARGS)
+
+# On real brokers: functional, faults, e2e.
+real: brokers
+	exec $(BIN)/pytest tests/functional tests/faults tests/e2e $(ARGS)
+
+test: brokers
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory unit ARGS=
+	$(MAKE) --no-print-directory real
+
+bench: brokers
+	exec $(BIN)/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist
