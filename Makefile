@@ -23,7 +23,7 @@ help:
 
 setup: $(STAMP)
 
-# Anew whenever the declared dependencies change; an interrupted run leaves no stamp and starts over.
+# Brought up to date when the declared dependencies change; an interrupted first run leaves no stamp and starts over.
 $(STAMP): pyproject.toml constraints.txt
 	say() { printf 'setup: %s\n' "$$*" >&2; }
 	command -v "$(PYTHON)" >/dev/null || { say "$(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -39,9 +39,8 @@ $(STAMP): pyproject.toml constraints.txt
 	        say "on Debian and Ubuntu: sudo apt-get install $$package"; exit 1
 	    fi
 	fi
-	say "making .venv and installing what constraints.txt names (once, about half a minute)"
-	rm -f $(STAMP)
-	"$(PYTHON)" -m venv --clear .venv
+	say "bringing .venv to what constraints.txt names (about a minute when it is new)"
+	[ -e $(STAMP) ] || "$(PYTHON)" -m venv --clear .venv
 	$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt $(BUILD_BACKEND) || {
 	    say "the Python packages could not be fetched: is the package index reachable (pip's message is above)?"; exit 1; }
 	$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[lab,dev]' || {

@@ -39,14 +39,15 @@ class BridgeError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong in a configuration: where (YAML path), what was found, what is allowed."""
+    """One thing wrong in a configuration: where (YAML path; empty: the whole file), what was found, what is allowed."""
 
     path: str
     found: str
     allowed: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.found}; {self.allowed}"
+        sentence = f"{self.found}; allowed: {self.allowed}"
+        return f"{self.path}: {sentence}" if self.path else sentence
 
 
 class ConfigError(BridgeError):
@@ -80,8 +81,9 @@ class LabError(BridgeError):
     """The lab's brokers could not be installed, started or found."""
 
 
-#: user:password@ of a URL; the password ends at the last @ before the host.
-_USERINFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s:/@]*):(?P<password>[^\s/]*)@")
+#: user:password@ of a URL. The password ends at the last @ before white space or the next URL: one that was not
+#: percent-encoded may hold "/" and "@" itself, and hiding too much is better than showing its end.
+_USERINFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s:/@]*):(?:(?!://)\S)*@")
 
 
 def redact(text: str) -> str:
