@@ -1,0 +1,390 @@
+"""A connection to a broker: pika's `GeventConnection` with the relay's fast path (design, section 9).
+
+1. pika connects, authenticates, speaks TLS, keeps heartbeats, opens and closes. Content frames and confirms of relay channels go to
+   `bridge.core` and what it answers goes straight to the transport.
+2. pika calls back from gevent's hub, where nothing may wait. `Connection` and `Channel` turn that into calls that wait in their greenlet, with a
+   limit, and end in one of our errors.
+3. Private names of pika are used in `_FastConnection` only; `tests/unit/test_amqp.py` holds the contract on them.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gevent
+import pika
+import pika.channel
+import pika.exceptions
+import pika.frame
+from gevent.event import AsyncResult, Event
+from pika.adapters import gevent_connection
+from pika.adapters.utils import connection_workflow
+
+from bridge.errors import AccessRefused, BridgeError, Refused, Unreachable
+
+log = logging.getLogger("bridge.amqp")
+
+#: Seconds for one answer of a broker that is there; a quorum queue that elects a leader needs some.
+ANSWER = 15.0
+#: Seconds between heartbeats unless the URL says otherwise: a dead peer is noticed within about two of them.
+HEARTBEAT = 10
+#: Bytes taken from the socket at once. pika's own 4 096 would be three messages a system call.
+RECEIVE = 131072
+
+#: Takes a chunk as it came from the socket, returns the frames that are pika's.
+Receive = Callable[[bytes], bytes]
+
+_loop: Any = None
+
+
+def _io_services() -> Any:
+    """One adapter of gevent's loop for all connections: pika opens a pipe for each adapter and never closes it."""
+    global _loop
+    if _loop is None:
+        _loop = gevent_connection._GeventSelectorIOServicesAdapter(gevent_connection._GeventSelectorIOLoop(gevent.get_hub()))
+    return _loop
+
+
+class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc, unused-ignore]
+    """Content frames of relay channels pass by pika."""
+
+    def __init__(self, parameters: pika.connection.Parameters, receive: Receive | None, **callbacks: Any) -> None:
+        self._receive = receive
+        self._receiving = False
+        super().__init__(parameters, custom_ioloop=_io_services(), **callbacks)
+
+    def start_receiving(self) -> None:
+        """The connection is open: read in large pieces, through the fast path."""
+        self._transport._MAX_RECV_BYTES = RECEIVE
+        self._receiving = self._receive is not None
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        if not self._receiving or self._frame_buffer or self._receive is None:
+            super()._on_data_available(data_in)
+            return
+        try:
+            others = self._receive(data_in)
+        except Exception as fault:  # noqa: BLE001  whatever it is: this stream cannot be trusted any more
+            self._receiving = False
+            self._terminate_stream(pika.exceptions.AMQPConnectionError(f"{type(fault).__name__}: {fault}"))
+            return
+        # pika's heartbeat checker asks whether bytes came.
+        self.bytes_received += len(data_in) - len(others)
+        if others:
+            super()._on_data_available(others)
+
+    def send(self, data: bytes) -> None:
+        """Send frames that are whole and in order."""
+        if self._transport is not None:
+            self.bytes_sent += len(data)
+            self._adapter_emit_data(data)
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection without a farewell: the peer does not answer."""
+        if not self.is_closed:
+            self._terminate_stream(pika.exceptions.AMQPConnectionError(reason))
+
+
+def back_off(first: float = 0.5, most: float = 30.0) -> Iterator[float]:
+    """Seconds to wait before each further try: doubled up to `most`, with jitter so that many bridges do not come at once."""
+    wait = first
+    while True:
+        yield wait * random.uniform(0.5, 1.0)
+        wait = min(wait * 2, most)
+
+
+class Connection:
+    """One connection to the first of several addresses that takes us."""
+
+    def __init__(self, name: str, addresses: Sequence[pika.connection.Parameters], receive: Receive | None = None) -> None:
+        self.name = name
+        self.addresses = list(addresses)
+        #: Set while there is no open connection.
+        self.closed = Event()
+        self.closed.set()
+        #: Why it closed last.
+        self.reason = "not connected yet"
+        #: The broker's reason for not taking publishes now (`connection.blocked`), or None.
+        self.blocked: str | None = None
+        self.on_blocked: Callable[[], None] = lambda: None
+        #: User name of the open connection.
+        self.user = ""
+        self._receive = receive
+        self._pika: _FastConnection | None = None
+
+    def open(self) -> None:
+        """Try each address once.
+
+        Raises:
+            AccessRefused: a broker answered and refused user, password or vhost.
+            Unreachable: no broker answered.
+        """
+        faults: list[BridgeError] = []
+        for parameters in self.addresses:
+            try:
+                self._open(parameters)
+                return
+            except Unreachable as fault:
+                faults.append(fault)
+        refused = [fault for fault in faults if isinstance(fault, AccessRefused)]
+        raise (refused or faults)[0]
+
+    def _open(self, parameters: pika.connection.Parameters) -> None:
+        opened: AsyncResult[None] = AsyncResult()
+
+        def on_open(connection: _FastConnection) -> None:
+            connection.start_receiving()
+            opened.set(None)
+
+        def on_error(_connection: _FastConnection, error: Exception) -> None:
+            opened.set_exception(_explain(self.name, parameters, error))
+
+        def on_close(connection: _FastConnection, error: Exception) -> None:
+            if self._pika is connection:
+                self._lost(error)
+
+        connection = _FastConnection(
+            parameters, self._receive, on_open_callback=on_open, on_open_error_callback=on_error, on_close_callback=on_close
+        )
+        opened.get()  # pika's own stack_timeout bounds it
+        self._pika = connection
+        self.blocked = None
+        self.user = str(getattr(parameters.credentials, "username", ""))
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        self.reason = ""
+        self.closed.clear()
+        log.info("%s: connected to %s", self.name, where(parameters))
+
+    def _lost(self, error: Exception) -> None:
+        self.reason = _reason(error)
+        self._pika = None
+        self.blocked = None
+        self.closed.set()
+        log.warning("%s: connection lost: %s", self.name, self.reason)
+
+    def _on_blocked(self, _connection: Any, frame: Any) -> None:
+        self.blocked = str(frame.method.reason)
+        log.warning("%s: the broker takes no publishes now: %s", self.name, self.blocked)
+        self.on_blocked()
+
+    def _on_unblocked(self, _connection: Any, _frame: Any) -> None:
+        self.blocked = None
+        log.info("%s: the broker takes publishes again", self.name)
+        self.on_blocked()
+
+    @property
+    def frame_max(self) -> int:
+        """Negotiated bytes of the largest frame, head and end octet included."""
+        return int(self._alive().params.frame_max)
+
+    @property
+    def channel_max(self) -> int:
+        """Negotiated highest channel number."""
+        return int(self._alive().params.channel_max)
+
+    @property
+    def server_version(self) -> tuple[int, ...]:
+        """The broker's version as numbers, such as (3, 10, 8)."""
+        text = str((self._alive().server_properties or {}).get("version", "0"))
+        return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in text.split(".")[:3])
+
+    def _alive(self) -> _FastConnection:
+        if self._pika is None or not self._pika.is_open:
+            raise Unreachable(f"{self.name}: no connection: {self.reason}")
+        return self._pika
+
+    def send(self, data: bytes) -> None:
+        """Send whole frames; what is sent on a connection that just closed is dropped with it, as its channels are."""
+        if self._pika is not None:
+            self._pika.send(data)
+
+    def channel(self, number: int) -> Channel:
+        """Open a channel with this number.
+
+        Raises:
+            Unreachable: the connection is gone, or the broker does not answer.
+        """
+        connection = self._alive()
+        if number > connection.params.channel_max:
+            raise Refused(
+                f"{self.name}: channel {number} is above the {connection.params.channel_max} channels that the broker allows",
+                hint="raise channel_max on the broker or leave queues out with queues.exclude",
+            )
+        return Channel(self, connection, number)
+
+    def close(self) -> None:
+        """Say farewell, and cut the connection if it is not answered."""
+        connection = self._pika
+        if connection is None:
+            return
+        if connection.is_open:
+            connection.close()
+        if not self.closed.wait(5.0):
+            connection.abort("no answer to connection.close")
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection: the peer does not answer."""
+        if self._pika is not None:
+            self._pika.abort(reason)
+
+
+class ChannelClosed(BridgeError):
+    """The broker closed the channel: its reply code and text."""
+
+    def __init__(self, name: str, code: int, text: str) -> None:
+        super().__init__(f"{name}: {text} ({code})")
+        self.code = code
+        self.text = text
+
+
+class Channel:
+    """One channel; every call waits for the broker's answer and raises what it answered."""
+
+    def __init__(self, owner: Connection, connection: _FastConnection, number: int) -> None:
+        self.number = number
+        self.name = owner.name
+        self._owner = owner
+        self.closed = Event()
+        self.error: BridgeError | None = None
+        #: Called when the channel closed or the broker cancelled our consumer.
+        self.on_end: Callable[[], None] = lambda: None
+        self.cancelled = False
+        self._waiting: AsyncResult[Any] | None = None
+        self._channel: pika.channel.Channel = self._call(
+            lambda done: connection.channel(channel_number=number, on_open_callback=done)
+        )
+
+    def _call(self, start: Callable[[Callable[..., None]], Any]) -> Any:
+        """Start an exchange with the broker and wait for its end."""
+        if self.error is not None:
+            raise self.error
+        waiting: AsyncResult[Any] = AsyncResult()
+        self._waiting = waiting
+        try:
+            opening = start(lambda answer: waiting.set(answer))
+            if isinstance(opening, pika.channel.Channel):
+                opening.add_on_close_callback(self._on_close)
+                opening.add_on_cancel_callback(self._on_cancel)
+            return waiting.get(timeout=ANSWER)
+        except gevent.Timeout:
+            # A peer that is silent for so long is gone; its connection ends now, not when the heartbeat finds out.
+            self._owner.abort(f"no answer within {ANSWER:.0f} s")
+            raise Unreachable(f"{self.name}: no answer within {ANSWER:.0f} s on channel {self.number}") from None
+        except pika.exceptions.AMQPError as fault:
+            raise self.error or Unreachable(f"{self.name}: {_reason(fault)}") from None
+        finally:
+            self._waiting = None
+
+    def _on_close(self, _channel: pika.channel.Channel, reason: Exception) -> None:
+        if isinstance(reason, pika.exceptions.ChannelClosed):
+            self.error = ChannelClosed(self.name, reason.reply_code, reason.reply_text)
+        else:
+            self.error = Unreachable(f"{self.name}: connection lost: {_reason(reason)}")
+        self.closed.set()
+        if self._waiting is not None and not self._waiting.ready():
+            self._waiting.set_exception(self.error)
+        self.on_end()
+
+    def _on_cancel(self, _frame: Any) -> None:
+        self.cancelled = True
+        self.on_end()
+
+    def qos(self, prefetch: int) -> None:
+        """Let the next consumer of this channel have `prefetch` messages unacked."""
+        self._call(lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done))
+
+    def confirm_select(self) -> None:
+        """Turn publisher confirms on."""
+        self._call(lambda done: self._channel.confirm_delivery(_unused, callback=done))
+
+    def consume(self, queue: str, tag: str, priority: int) -> None:
+        """Subscribe to `queue`; deliveries go to the fast path."""
+        self._call(
+            lambda done: self._channel.basic_consume(
+                queue, _unused, consumer_tag=tag, arguments={"x-priority": priority}, callback=done
+            )
+        )
+
+    def cancel(self, tag: str) -> None:
+        """End the subscription; when this returns, no further delivery comes."""
+        self._call(lambda done: self._channel.basic_cancel(tag, callback=done))
+
+    def declare_passive(self, queue: str) -> tuple[int, int]:
+        """Ask for a queue: (messages ready, consumers). A missing one closes the channel with 404."""
+        answer = self._call(lambda done: self._channel.queue_declare(queue, passive=True, callback=done))
+        return answer.method.message_count, answer.method.consumer_count
+
+    def exchange_passive(self, exchange: str) -> None:
+        """Ask for an exchange. A missing one closes the channel with 404."""
+        self._call(lambda done: self._channel.exchange_declare(exchange, passive=True, callback=done))
+
+    def bind(self, queue: str, exchange: str, key: str) -> None:
+        """Bind `queue` to `exchange`; when it is bound already, nothing happens."""
+        self._call(lambda done: self._channel.queue_bind(queue, exchange, routing_key=key, callback=done))
+
+    def close(self) -> None:
+        """Close the channel and wait until the broker has done it: unacked messages are back in their queue then."""
+        if self._channel.is_open:
+            self._channel.close()
+        self.closed.wait(ANSWER)
+
+
+def _unused(*_arguments: Any) -> None:
+    """Deliveries and confirms of relay channels never reach pika; it wants a callback all the same."""
+
+
+def where(parameters: pika.connection.Parameters) -> str:
+    """An address as people write it, without user and password."""
+    return f"{parameters.host}:{parameters.port} vhost {parameters.virtual_host}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """pika wraps the cause of a failed connection several times."""
+    yield error
+    if isinstance(error, connection_workflow.AMQPConnectionWorkflowFailed):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    inner_error = getattr(error, "exception", None)
+    if isinstance(inner_error, BaseException):
+        yield from _causes(inner_error)
+
+
+def _explain(name: str, parameters: pika.connection.Parameters, error: BaseException) -> Unreachable:
+    """One sentence for a connection that could not be opened."""
+    causes = list(_causes(error))
+    cause = causes[-1]
+    there = f"{parameters.host}:{parameters.port}"
+    user = getattr(parameters.credentials, "username", "?")
+    text = _reason(cause)
+    if isinstance(cause, pika.exceptions.ProbableAuthenticationError) or "ACCESS_REFUSED" in text:
+        return AccessRefused(
+            f'{name}: {there} refused user "{user}": wrong user or password, or no access to vhost "{parameters.virtual_host}"',
+            hint=f"check the user, password and vhost in {name}.amqp, and the user's permissions on the vhost",
+        )
+    if isinstance(cause, pika.exceptions.ProbableAccessDeniedError) or "NOT_ALLOWED" in text:
+        return AccessRefused(
+            f'{name}: vhost "{parameters.virtual_host}" does not exist on {there}, or user "{user}" may not enter it',
+            hint=f"check the vhost in {name}.amqp and the user's permissions on it",
+        )
+    if isinstance(cause, ssl.SSLError):
+        return Unreachable(f"{name}: TLS with {there} failed: {text}", hint=f"check {name}.tls and the broker's certificate")
+    return Unreachable(f"{name}: cannot connect to {there}: {text}", hint=f"check {name}.amqp and that the broker is up")
+
+
+def _reason(error: BaseException) -> str:
+    """The text of an exception as a person would say it."""
+    if isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed)):
+        return f"{error.reply_text} ({error.reply_code})"
+    if isinstance(error, TimeoutError) or isinstance(error, connection_workflow.AMQPConnectorStackTimeout):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__
+
+

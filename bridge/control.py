@@ -1,0 +1,137 @@
+"""The verbs once, and the one status snapshot that everything shows.
+
+Signals, reload and the admin socket all come here. A verb answers for each queue by itself: one refusal changes nothing for the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge import __version__
+from bridge.core.route import Moved, Refused, Verb, step
+from bridge.delayed import Exits
+from bridge.errors import BridgeError
+from bridge.link import Link
+from bridge.subscription import Subscription
+
+log = logging.getLogger("bridge.control")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a verb did to one queue."""
+
+    queue: str
+    route: str
+    refused: str = ""
+    hint: str = ""
+
+
+class Control:
+    """Looks at all subscriptions and changes their routes.
+
+    Args:
+        instance: name of this bridge.
+        link: the connections.
+        exits: the ladder's side of the target.
+        addresses: redacted URLs of source and target.
+        subscriptions: the queues in scope now.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        link: Link,
+        exits: Exits,
+        addresses: tuple[str, str],
+        subscriptions: Callable[[], Iterable[Subscription]],
+    ) -> None:
+        self.instance = instance
+        self.state = "starting"
+        self.since = datetime.now(UTC)
+        #: What is missing because an HTTP API is not configured.
+        self.lost_features: list[str] = []
+        #: The last reload that was refused, if the configuration in force is not the one in the file.
+        self.reload_fault: str | None = None
+        self._link = link
+        self._exits = exits
+        self._addresses = addresses
+        self._subscriptions = subscriptions
+
+    def apply(self, verb: Verb, subscriptions: Iterable[Subscription], by: str) -> list[Answer]:
+        """Carry out a verb on some queues; each answer says what the queue's route is now and, where it was refused, why."""
+        return [self._apply(verb, subscription, by) for subscription in subscriptions]
+
+    def _apply(self, verb: Verb, subscription: Subscription, by: str) -> Answer:
+        queue, before = subscription.queue, subscription.route
+        try:
+            outcome = step(before, verb, subscription.facts())
+        except BridgeError as fault:
+            return self._refused(verb, subscription, by, str(fault), fault.hint)
+        if isinstance(outcome, Moved):
+            subscription.set_route(outcome.route)
+            log.info('queue "%s": %s -> %s (%s by %s)', queue, before, outcome.route, verb, by)
+            return Answer(queue, outcome.route)
+        return self._refused(verb, subscription, by, outcome.text, outcome.hint)
+
+    def try_wanted(self, subscription: Subscription, verb: Verb) -> None:
+        """Try the route that the configuration wants; where the gate refuses it, the reason is in the status and it is tried again."""
+        try:
+            outcome = step(subscription.route, verb, subscription.facts())
+        except BridgeError as fault:
+            outcome = Refused(str(fault), fault.hint)
+        wanted = subscription.wanted
+        if isinstance(outcome, Moved):
+            subscription.set_route(outcome.route)
+            log.info('queue "%s": -> %s (configuration)', subscription.queue, outcome.route)
+        elif wanted is not None:
+            subscription.hold(wanted, outcome.text)
+
+    def _refused(self, verb: Verb, subscription: Subscription, by: str, text: str, hint: str) -> Answer:
+        log.warning("%s by %s refused, the route stays %s: %s (%s)", verb, by, subscription.route, text, hint)
+        return Answer(subscription.queue, subscription.route, text, hint)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All numbers at one moment."""
+        queues = [_queue(subscription) for subscription in self._subscriptions()]
+        summed = ("in_flight", "rate", *asdict(next(iter(self._subscriptions())).counts)) if queues else ()
+        source, target = self._link.source, self._link.target
+        return {
+            "version": __version__,
+            "instance": self.instance,
+            "state": self.state,
+            "since": self.since.isoformat(timespec="seconds"),
+            "pid": os.getpid(),
+            "source": _side(self._addresses[0], source.closed.is_set(), source.reason, None),
+            "target": _side(self._addresses[1], target.closed.is_set(), target.reason, target.blocked),
+            "ladder": {"fault": self._exits.fault, "warning": self._exits.warning},
+            "lost_features": self.lost_features,
+            "reload_fault": self.reload_fault,
+            "totals": {name: sum(queue[name] for queue in queues) for name in summed},
+            "queues": queues,
+        }
+
+
+def _side(address: str, closed: bool, reason: str, blocked: str | None) -> dict[str, Any]:
+    return {"url": address, "connected": not closed, "reason": reason if closed else blocked}
+
+
+def _queue(subscription: Subscription) -> dict[str, Any]:
+    relay = subscription.relay
+    return {
+        "name": subscription.queue,
+        "target": subscription.terms.target,
+        "route": subscription.route.value,
+        "state": subscription.state,
+        "why": subscription.why,
+        "since": subscription.since.isoformat(timespec="seconds"),
+        "in_flight": subscription.in_flight,
+        "rate": round(subscription.rate(), 1),
+        "confirm_ms": round(relay.ledger.lag * 1000, 3) if relay else None,
+        **asdict(subscription.counts),
+    }

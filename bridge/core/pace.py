@@ -1,0 +1,84 @@
+"""How many messages a canary may take: it holds acks back, so that the broker has no credit to give us and old workers get the rest.
+
+A consumer of higher priority takes everything it has credit for (RabbitMQ, "consumer priorities"). What limits it is the prefetch count,
+and what frees prefetch is the ack: a held ack costs nothing but a message more in flight.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+#: Seconds of traffic that a paced queue may have in flight: small, since a kill can double it.
+_BURST = 0.1
+
+
+class Pace(Protocol):
+    """When acks may go out."""
+
+    #: Messages the broker may hand us before the first ack.
+    prefetch: int
+
+    def allowed(self, now: float) -> int:
+        """How many acks may go out now (monotonic seconds); -1 is any number."""
+
+    def used(self, count: int) -> None:
+        """So many acks went out."""
+
+    def finished(self, taken: int) -> bool:
+        """Whether everything that may be taken was taken."""
+
+
+class Free:
+    """No limit but the window."""
+
+    def __init__(self, window: int) -> None:
+        self.prefetch = window
+
+    def allowed(self, now: float) -> int:
+        return -1
+
+    def used(self, count: int) -> None:
+        """Nothing is counted."""
+
+    def finished(self, taken: int) -> bool:
+        return False
+
+
+class Rate:
+    """At most `rate` messages a second."""
+
+    def __init__(self, rate: float, window: int, now: float) -> None:
+        self.rate = rate
+        self.prefetch = max(1, min(window, math.ceil(rate * _BURST)))
+        self._tokens = 0.0
+        self._at = now
+
+    def allowed(self, now: float) -> int:
+        self._tokens = min(self._tokens + (now - self._at) * self.rate, float(self.prefetch))
+        self._at = now
+        return int(self._tokens)
+
+    def used(self, count: int) -> None:
+        self._tokens -= count
+
+    def finished(self, taken: int) -> bool:
+        return False
+
+
+class First:
+    """The first `total` messages and not one more: the last prefetch of them is acked only after the subscription is gone."""
+
+    def __init__(self, total: int, window: int) -> None:
+        self.total = total
+        self.prefetch = min(total, window)
+        self._left = total - self.prefetch
+
+    def allowed(self, now: float) -> int:
+        return self._left
+
+    def used(self, count: int) -> None:
+        self._left -= count
+
+    def finished(self, taken: int) -> bool:
+        return taken >= self.total

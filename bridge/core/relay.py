@@ -1,0 +1,351 @@
+"""One queue: delivery, publish, confirm, ack; bytes in, bytes and events out.
+
+1. A delivery is published in the turn in which it comes, and acked last of all: after the target confirmed it and did not return it.
+2. The channel has the same number on both connections, so header and body frames of a message that needs no edit leave as the very slice
+   they came in.
+3. The first surprise ends it: nothing more is published, what is confirmed may still be acked, the rest goes back with the channel.
+4. `Relay` knows no connection: what it wants sent stands in `to_target` and `to_source`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bridge.core import eta, frames, ladder, properties
+from bridge.core.ledger import Entry, Ledger, LedgerError
+from bridge.core.pace import Pace
+
+_NULL = ord("V")
+#: Where the property list stands in a header frame.
+_LIST = 7 + properties.LIST
+#: RabbitMQ 4.0 to 4.2 puts a priority above this in a class of its own, which holds back due messages of the ladder (semantics.md, 8.2).
+PRIORITY_CAP = 4
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened to the messages of one queue since the daemon started."""
+
+    taken: int = 0
+    moved: int = 0
+    converted: int = 0
+    confirmed: int = 0
+    returned: int = 0
+    nacked: int = 0
+    eta_unreadable: int = 0
+    priority_capped: int = 0
+    exported: int = 0
+    redelivered: int = 0
+    possible_duplicates: int = 0
+
+
+class Surprise(NamedTuple):
+    """Why a relay stopped."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the messages of a queue go, and what its broker allows."""
+
+    queue: str
+    #: User name of the connection: a message's `user_id` must be this or be cut out.
+    user: bytes = b""
+    frame_max: int = 131072
+    #: Bytes of the largest body the broker takes; None while it is not known.
+    max_message: int | None = None
+    #: Cap the priority of what goes into the ladder (design, section 4.11).
+    cap_priority: bool = False
+
+
+class Outbox:
+    """What the relays of one pair of connections want sent, and which of them want to be looked at."""
+
+    __slots__ = ("alerts", "to_source", "to_target")
+
+    def __init__(self) -> None:
+        self.to_target: list[bytes] = []
+        self.to_source: list[bytes] = []
+        #: Channels whose relay stopped, finished, or holds a message that no publish can carry.
+        self.alerts: set[int] = set()
+
+
+class Relay:
+    """The messages of one queue on one channel number, from one subscription to its end."""
+
+    def __init__(self, channel: int, to: Destination, pace: Pace, counts: Counts, out: Outbox) -> None:
+        self.channel = channel
+        self.to = to
+        self.pace = pace
+        self.counts = counts
+        self.ledger = Ledger()
+        self.taken = 0
+        self.surprise: Surprise | None = None
+        #: Messages that no publish can carry: to be written to a file, then `exported`.
+        self.too_large: list[Entry] = []
+        self._out = out
+        self._to_target = out.to_target
+        self._to_source = out.to_source
+        self._due = frames.publish_head(channel, b"", to.queue.encode())
+        self._word = ladder.exit_word(to.queue).encode()
+        self._gathered: _Gathered | None = None
+
+    def stop(self, reason: str, text: str) -> None:
+        """Publish nothing more; the first reason stays."""
+        if self.surprise is None:
+            self.surprise = Surprise(reason, text)
+            self._out.alerts.add(self.channel)
+
+    # -- from the source ------------------------------------------------------------------------------------------------
+
+    def deliver(self, tag: int, redelivered: int, wire: bytes, size: int, flags: int, wall: float, at: float) -> None:
+        """Take one whole message.
+
+        Args:
+            tag: delivery tag.
+            redelivered: 1 when the broker handed it out before.
+            wire: header frame and body frames.
+            size: length of the header frame's payload.
+            flags: its property flags.
+            wall: UTC epoch seconds.
+            at: monotonic seconds.
+        """
+        if self.surprise is not None:
+            return
+        self.taken += 1
+        counts = self.counts
+        counts.taken += 1
+        counts.redelivered += redelivered
+        stop = 7 + size
+        start = _LIST
+        if flags & properties.CONTENT_TYPE:
+            start += 1 + wire[start]
+        if flags & properties.CONTENT_ENCODING:
+            start += 1 + wire[start]
+        find = wire.find
+        hit = find(b"\x03eta", start, stop)
+        if (
+            # The fast path: a task of protocol 2 whose one `eta` is null, with nothing to cut, that fits as it is.
+            hit >= 0
+            and wire[hit + 4] == _NULL
+            and find(b"\x03eta", hit + 5, stop) < 0
+            and find(b"\x04task", start, stop) >= 0
+            and not flags & (properties.EXPIRATION | properties.USER_ID)
+            and find(b"x-", start, stop) < 0
+            and find(b"CC", start, stop) < 0
+            and len(wire) < self.to.frame_max
+        ):
+            self._to_target.append(self._due)
+            self._to_target.append(wire)
+            self.ledger.send(tag, wire, at, False)
+        else:
+            self._deliver_slowly(tag, wire, size, wall, at)
+
+    def _deliver_slowly(self, tag: int, wire: bytes, size: int, wall: float, at: float) -> None:
+        """The slow path: an ETA, an unusual header, or a body that must be cut again."""
+        payload = wire[7 : 7 + size]
+        bodies = size + frames.OVERHEAD
+        try:
+            found = properties.spans(payload)
+            table = found.get(properties.HEADERS)
+            entries = list(properties.fields(payload, *table)) if table else []
+        except properties.Malformed as fault:
+            self.stop("malformed", f"delivery {tag} has a content header that is not AMQP 0-9-1: {fault}")
+            return
+        body_size = int.from_bytes(payload[4:12], "big")
+        if self.to.max_message is not None and body_size > self.to.max_message:
+            self.too_large.append(self.ledger.hold(tag, wire, at))
+            self._out.alerts.add(self.channel)
+            return
+        due = self._due_at(payload, found, entries, wire, bodies)
+        delay = 0 if due is None else eta.delay(due, wall)
+        edited = self._edit(payload, found, entries, delay, wall)
+        if edited is not payload or len(wire) >= self.to.frame_max:
+            wire = self._rebuild(edited, wire, bodies)
+        if delay:
+            key = ladder.key_bytes(delay) + self._word
+            self._to_target.append(frames.publish_head(self.channel, ladder.exchange_bytes(delay), key))
+        else:
+            self._to_target.append(self._due)
+        self._to_target.append(wire)
+        self.ledger.send(tag, wire, at, delay > 0)
+
+    def _due_at(
+        self, payload: bytes, found: properties.Spans, entries: list[properties.Field], wire: bytes, bodies: int
+    ) -> float | None:
+        """When the task is due, in UTC epoch seconds; None when at once (design, section 4.6)."""
+        task = due = None
+        for entry in entries:
+            if entry.name == b"eta":
+                due = entry
+            elif entry.name == b"task":
+                task = entry
+        try:
+            if task is not None and due is not None:
+                return eta.of_header_value(due.tag, properties.text(payload, due))
+            if task is not None and wire[bodies + 7 : bodies + 8] == b"[":
+                # Protocol 2 in JSON always is a list; only a hybrid of both protocols is a mapping.
+                return None
+            compression = next((properties.text(payload, entry) for entry in entries if entry.name == b"compression"), None)
+            return eta.of_body(
+                frames.body_of(wire, bodies),
+                properties.string(payload, found.get(properties.CONTENT_TYPE)),
+                properties.string(payload, found.get(properties.CONTENT_ENCODING)),
+                compression,
+                hybrid=task is not None,
+            )
+        except eta.Unreadable:
+            self.counts.eta_unreadable += 1
+            return None
+
+    def _edit(
+        self, payload: bytes, found: properties.Spans, entries: list[properties.Field], delay: int, wall: float
+    ) -> bytes:
+        """Cut out what must not travel (design, section 4.4 and 4.11); `payload` itself when there is nothing to do."""
+        kept = [entry for entry in entries if not properties.is_cut(entry.name)]
+        drop = 0
+        priority = expiration = None
+        user = found.get(properties.USER_ID)
+        if user is not None and properties.string(payload, user) != self.to.user:
+            drop |= properties.USER_ID
+        if properties.EXPIRATION in found:
+            if delay:
+                drop |= properties.EXPIRATION
+            else:
+                expiration = _time_left(payload, entries, wall)
+        span = found.get(properties.PRIORITY)
+        if delay and self.to.cap_priority and span is not None and payload[span[0]] > PRIORITY_CAP:
+            priority = PRIORITY_CAP
+            self.counts.priority_capped += 1
+        if len(kept) == len(entries) and not drop and expiration is None and priority is None:
+            return payload
+        table = kept if len(kept) < len(entries) else None
+        return properties.edit(payload, found, table=table, expiration=expiration, drop=drop, priority=priority)
+
+    def _rebuild(self, payload: bytes, wire: bytes, bodies: int) -> bytes:
+        """Put a new header before the body, and cut the body again where the target's frames are smaller."""
+        header = frames.header_frame(self.channel, payload)
+        largest = frames.frame_at(wire, bodies)[2] + frames.OVERHEAD if bodies < len(wire) else 0
+        if largest <= self.to.frame_max:
+            return header + wire[bodies:]
+        return header + frames.body_frames(self.channel, frames.body_of(wire, bodies), self.to.frame_max)
+
+    def begin(self, tag: int, redelivered: int) -> None:
+        """A delivery began whose content is not whole yet."""
+        self._gathered = _Gathered(tag, redelivered)
+
+    def gather(self, kind: int, wire: bytes, wall: float, at: float) -> None:
+        """The next header or body frame of the delivery that was begun."""
+        gathered = self._gathered
+        if gathered is None:
+            raise frames.FrameError(f"content frame on channel {self.channel} without a delivery before it")
+        if gathered.add(kind, wire):
+            self._gathered = None
+            self.deliver(gathered.tag, gathered.redelivered, b"".join(gathered.parts), gathered.size, gathered.flags, wall, at)
+
+    # -- from the target ------------------------------------------------------------------------------------------------
+
+    def confirmed(self, seq: int, multiple: bool, at: float) -> None:
+        """The target took the message `seq` (and all before it)."""
+        try:
+            safe = self.ledger.confirm(seq, multiple, at)
+        except LedgerError as fault:
+            self.stop("out of step", str(fault))
+            return
+        counts = self.counts
+        counts.confirmed += len(safe)
+        counts.moved += len(safe)
+        for entry in safe:
+            if entry.ladder:
+                counts.converted += 1
+
+    def nacked(self, seq: int, multiple: bool) -> None:
+        """The target refused the message `seq` (and all before it)."""
+        try:
+            count = self.ledger.nack(seq, multiple)
+        except LedgerError as fault:
+            self.stop("out of step", str(fault))
+            return
+        self.counts.nacked += count
+        self.stop("nacked", f'target rejected {count} messages for queue "{self.to.queue}" (basic.nack): it is full or failing')
+
+    def returned(self, code: int, text: str, key: str, header: bytes, bodies: bytes) -> None:
+        """The target found no queue for a message."""
+        self.counts.returned += 1
+        self.stop("unroutable", f'target returned a message for queue "{self.to.queue}" ({code} {text}, routing key "{key}")')
+        if not self.ledger.returned(header, bodies):
+            # Which one it was is not known: its confirm must not lead to an ack, so there are no more acks at all.
+            self.ledger = Ledger()
+
+    # -- to the source --------------------------------------------------------------------------------------------------
+
+    def exported(self, entry: Entry) -> None:
+        """A message that was too large is safe in a file."""
+        self.counts.exported += 1
+        self.ledger.release(entry)
+
+    def turn(self, at: float) -> None:
+        """Ack what may be acked: one `multiple` ack for the longest run (design, section 4.7)."""
+        if self.pace.finished(self.taken):
+            self._out.alerts.add(self.channel)
+        most = self.pace.allowed(at)
+        before = len(self.ledger)
+        tag = self.ledger.ackable(most)
+        if tag:
+            self.pace.used(before - len(self.ledger))
+            self._to_source.append(frames.ack(self.channel, tag, multiple=True))
+
+    def last_turn(self) -> None:
+        """The subscription is gone: ack all that is confirmed; what is not stays with the source."""
+        tag = self.ledger.ackable()
+        if tag:
+            self._to_source.append(frames.ack(self.channel, tag, multiple=True))
+        for tag in self.ledger.scattered():
+            self._to_source.append(frames.ack(self.channel, tag, multiple=False))
+
+    @property
+    def finished(self) -> bool:
+        """Whether a canary took all it may take."""
+        return self.pace.finished(self.taken)
+
+
+class _Gathered:
+    """A delivery of which not all frames have come."""
+
+    __slots__ = ("flags", "left", "parts", "redelivered", "size", "tag")
+
+    def __init__(self, tag: int, redelivered: int) -> None:
+        self.tag = tag
+        self.redelivered = redelivered
+        self.parts: list[bytes] = []
+        self.size = self.flags = self.left = 0
+
+    def add(self, kind: int, wire: bytes) -> bool:
+        """Take a frame; whether the message is whole now."""
+        if kind == frames.HEADER:
+            if self.parts or len(wire) < frames.CONTENT_HEAD + 1:
+                raise frames.FrameError("content header out of place or too short")
+            _, _, self.size, _, _, self.left, self.flags = frames.content_at(wire)
+        else:
+            if not self.parts:
+                raise frames.FrameError("content body before its header")
+            self.left -= len(wire) - frames.OVERHEAD
+            if self.left < 0:
+                raise frames.FrameError("content body longer than its header announced")
+        self.parts.append(wire)
+        return self.left == 0
+
+
+def _time_left(payload: bytes, entries: list[properties.Field], wall: float) -> bytes | None:
+    """The expiration that is left by the absolute `expires` header, in milliseconds; None leaves it as it was (semantics.md, 8.1)."""
+    for entry in entries:
+        if entry.name == b"expires" and entry.tag == ord("S"):
+            try:
+                left = eta.parse(properties.text(payload, entry).decode()) - wall
+            except (eta.Unreadable, UnicodeDecodeError):
+                return None
+            return b"%d" % max(1, int(left * 1000))
+    return None

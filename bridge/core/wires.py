@@ -1,0 +1,175 @@
+"""The two connections as the relays see them: which frames are theirs, and which belong to pika.
+
+Each `receive` takes a chunk as it came from the socket and returns the frames that are not ours, whole and in order. A relay that fails is
+stopped with its reason, and never stops another; a stream that is out of step ends the connection (`FrameError`).
+"""
+
+from __future__ import annotations
+
+from bridge.core import frames
+from bridge.core.frames import BODY, END, HEADER, METHOD, FrameError
+from bridge.core.relay import Relay
+
+_frame_at = frames.frame_at
+_tag_at = frames.tag_at
+_content_at = frames.content_at
+
+
+def _failed(relay: Relay, fault: Exception) -> None:
+    """A fault of ours in one relay: it ends, with nothing unconfirmed acked."""
+    relay.stop("broken", f"{type(fault).__name__}: {fault}")
+
+
+class SourceWire:
+    """What comes from the old broker: deliveries."""
+
+    def __init__(self) -> None:
+        self.relays: dict[int, Relay] = {}
+        self._cutter = frames.Cutter()
+
+    def receive(self, chunk: bytes, wall: float, at: float) -> bytes:
+        """Hand deliveries to their relays and return all other frames.
+
+        Args:
+            chunk: bytes of the socket.
+            wall: UTC epoch seconds.
+            at: monotonic seconds.
+
+        Raises:
+            FrameError: the stream is out of step.
+        """
+        buffer = self._cutter.feed(chunk)
+        relays = self.relays
+        others: list[bytes] = []
+        start, end = 0, len(buffer)
+        while end - start >= frames.OVERHEAD:
+            kind, channel, size = _frame_at(buffer, start)
+            stop = start + size + frames.OVERHEAD
+            if stop > end:
+                break
+            if buffer[stop - 1] != END:
+                frames.check_end(buffer, stop)
+            relay = relays.get(channel)
+            if relay is None:
+                others.append(buffer[start:stop])
+            elif kind == METHOD and buffer.startswith(frames.DELIVER, start + 7):
+                tag, bits = _tag_at(buffer, start + 12 + buffer[start + 11])
+                stop = self._content(buffer, stop, relay, tag, bits & 1, wall, at)
+            elif kind in (HEADER, BODY):
+                try:
+                    relay.gather(kind, buffer[start:stop], wall, at)
+                except FrameError:
+                    raise
+                except Exception as fault:  # noqa: BLE001  one relay's fault must not end the others
+                    _failed(relay, fault)
+            else:
+                others.append(buffer[start:stop])
+            start = stop
+        self._cutter.keep(start)
+        return b"".join(others)
+
+    def forget(self, channel: int) -> None:
+        """The channel is gone."""
+        self.relays.pop(channel, None)
+
+    def _content(self, buffer: bytes, start: int, relay: Relay, tag: int, redelivered: int, wall: float, at: float) -> int:
+        """Deliver the content that starts at `start` if all of it is here, else begin to gather it; where to go on."""
+        if len(buffer) - start > frames.CONTENT_HEAD:
+            kind, channel, size, _, _, body_size, flags = _content_at(buffer, start)
+            stop = start + size + frames.OVERHEAD
+            if kind == HEADER and channel == relay.channel and stop <= len(buffer):
+                frames.check_end(buffer, stop)
+                stop = frames.content_stop(buffer, stop, channel, body_size)
+                if stop:
+                    try:
+                        relay.deliver(tag, redelivered, buffer[start:stop], size, flags, wall, at)
+                    except Exception as fault:  # noqa: BLE001  one relay's fault must not end the others
+                        _failed(relay, fault)
+                    return stop
+        relay.begin(tag, redelivered)
+        return start
+
+
+class TargetWire:
+    """What comes from the new broker: confirms and returns."""
+
+    def __init__(self) -> None:
+        self.relays: dict[int, Relay] = {}
+        self._cutter = frames.Cutter()
+        self._returns: dict[int, _Return] = {}
+
+    def receive(self, chunk: bytes, at: float) -> bytes:
+        """Hand confirms and returns to their relays, let each ack what it may, and return all other frames.
+
+        Args:
+            chunk: bytes of the socket.
+            at: monotonic seconds.
+
+        Raises:
+            FrameError: the stream is out of step.
+        """
+        buffer = self._cutter.feed(chunk)
+        relays = self.relays
+        touched: set[int] = set()
+        others: list[bytes] = []
+        for kind, channel, start, stop in self._cutter.frames():
+            relay = relays.get(channel)
+            method = buffer[start + 7 : start + 11] if relay is not None and kind == METHOD else b""
+            if relay is not None and method in (frames.ACK, frames.NACK):
+                touched.add(channel)
+                seq, bits = _tag_at(buffer, start + 11)
+                if method == frames.ACK:
+                    relay.confirmed(seq, bool(bits & 1), at)
+                else:
+                    relay.nacked(seq, bool(bits & 1))
+            elif relay is not None and method == frames.RETURN:
+                self._returns[channel] = _Return(buffer[start + 11 : stop - 1])
+            elif relay is not None and kind in (HEADER, BODY):
+                coming = self._returns.get(channel)
+                if coming is None:
+                    raise FrameError(f"content frame on channel {channel} without a return before it")
+                if coming.add(kind, buffer[start:stop]):
+                    del self._returns[channel]
+                    relay.returned(coming.code, coming.text, coming.key, coming.header, coming.bodies)
+            else:
+                others.append(buffer[start:stop])
+        for channel in touched:
+            relays[channel].turn(at)
+        return b"".join(others)
+
+    def forget(self, channel: int) -> None:
+        """The channel is gone, and with it what was coming on it."""
+        self.relays.pop(channel, None)
+        self._returns.pop(channel, None)
+
+
+class _Return:
+    """A `basic.return` (AMQP 0-9-1, 1.8.3.8) and the content behind it."""
+
+    def __init__(self, arguments: bytes) -> None:
+        self.code = int.from_bytes(arguments[:2], "big")
+        at = 2
+        strings = []
+        for _ in range(3):
+            stop = at + 1 + arguments[at]
+            strings.append(arguments[at + 1 : stop].decode(errors="replace"))
+            at = stop
+        self.text, self.exchange, self.key = strings
+        self.header = b""
+        self._bodies: list[bytes] = []
+        self._left = 0
+
+    @property
+    def bodies(self) -> bytes:
+        """The body frames as they came."""
+        return b"".join(self._bodies)
+
+    def add(self, kind: int, wire: bytes) -> bool:
+        """Take a frame; whether the message is whole now."""
+        if kind == HEADER:
+            self.header = wire
+            self._left = frames.content_at(wire)[5]
+        else:
+            self._bodies.append(wire)
+            self._left -= len(wire) - frames.OVERHEAD
+        return self._left <= 0

@@ -1,0 +1,226 @@
+"""The daemon: signals, reload, discovery, and the order in which things start and stop.
+
+1. A signal only enqueues; what it means is done in the main greenlet, one after the other.
+2. The target is ready before the source is consumed. What cannot be reached at the start ends the daemon with its reason and exit code; what
+   breaks later is tried again.
+3. `SIGTERM` and `SIGINT` finish what is in flight, ack it and leave; a second one leaves at once, which is safe too: what is unacked goes back.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import gevent
+from gevent.event import Event
+from gevent.queue import Empty, Queue
+
+from bridge import config as configuration
+from bridge import logs, sides
+from bridge.config import Config
+from bridge.control import Control
+from bridge.core.route import VERB_OF, Verb
+from bridge.delayed import Exits
+from bridge.discovery import Discovery
+from bridge.errors import BridgeError, ConfigError, Exit
+from bridge.export import exporter
+from bridge.link import Link
+from bridge.metrics import Statsd
+from bridge.notify import Notify
+from bridge.web import app
+from bridge.web.socket import listen, serve
+
+log = logging.getLogger("bridge.daemon")
+
+#: Seconds between two looks at the source's queues.
+DISCOVER = 10.0
+#: Seconds between two tries of a gate that keeps the configured route closed.
+GATE = 2.0
+#: Seconds between two snapshots for statsd.
+REPORT = 1.0
+#: Seconds that all queues together may take to leave.
+LEAVE = 30.0
+
+
+class Command(enum.Enum):
+    """What a signal asks for."""
+
+    CUTOVER = enum.auto()
+    LEGACY = enum.auto()
+    RELOAD = enum.auto()
+    STOP = enum.auto()
+
+
+SIGNALS = {
+    signal.SIGUSR1: Command.CUTOVER,
+    signal.SIGUSR2: Command.LEGACY,
+    signal.SIGHUP: Command.RELOAD,
+    signal.SIGTERM: Command.STOP,
+    signal.SIGINT: Command.STOP,
+}
+
+
+def run(file: str) -> int:
+    """Run the daemon in the foreground until a signal ends it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BridgeError: it cannot start.
+    """
+    config = configuration.load(file, os.environ)
+    logs.set_up(config.log.level, config.log.format)
+    return Daemon(file, config).run()
+
+
+class Daemon:
+    """One bridge from start to stop."""
+
+    def __init__(self, file: str, config: Config) -> None:
+        self.file = file
+        self.config = config
+        self.commands: Queue[tuple[Command, str]] = Queue()
+        self._stopping = Event()
+        self._notify = Notify()
+        source, target = config.source, config.target
+        self.link = Link(
+            sides.connection("source", source, config.instance),
+            sides.connection("target", target, config.instance),
+        )
+        self.exits = Exits(self.link.target, sides.ladder(target))
+        self.discovery = Discovery(config, self.link, self.exits, exporter(Path(config.export.folder)))
+        addresses = str(source.amqp[0]), str(target.amqp[0])
+        self.control = Control(config.instance, self.link, self.exits, addresses, self.discovery.all)
+        self.control.lost_features = self.discovery.lost_features()
+        self.link.on_change = self.discovery.wake
+        self.link.on_alert = self.discovery.wake_numbers
+
+    def run(self) -> int:
+        """Start, serve commands, stop."""
+        for number in SIGNALS:
+            gevent.signal_handler(number, self._signalled, number)
+        listener = listen(self.config.admin.socket)
+        try:
+            self._start()
+            server = serve(listener, app(self.control.snapshot))
+            self.control.state = "active"
+            self._notify.ready(self._sentence())
+            log.info("ready: %d queues in scope, admin socket %s", len(self.discovery.all()), self.config.admin.socket)
+            self._serve()
+            self._stop()
+            server.stop()
+        finally:
+            Path(self.config.admin.socket).unlink(missing_ok=True)
+        return Exit.DONE
+
+    def _signalled(self, number: signal.Signals) -> None:
+        """Runs in the hub: nothing but to enqueue, except that the second stop leaves at once."""
+        command = SIGNALS[number]
+        if command is Command.STOP:
+            if self._stopping.is_set():
+                Path(self.config.admin.socket).unlink(missing_ok=True)
+                os._exit(Exit.DONE)
+            self._stopping.set()
+        self.commands.put((command, signal.Signals(number).name))
+
+    # -- start and stop -------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        for lost in self.control.lost_features:
+            log.warning("%s", lost)
+        self.link.open()
+        self.exits.ensure_ladder()
+        if self.exits.fault is not None:
+            log.warning("%s", self.exits.fault)
+        self.discovery.refresh()
+        self.link.start()
+        gevent.spawn(self._every, GATE, self._ask_gates)
+        gevent.spawn(self._every, DISCOVER, self._discover)
+        if self.config.metrics.statsd is not None:
+            statsd = Statsd(self.config.metrics.statsd, self.config.metrics.prefix)
+            gevent.spawn(self._every, REPORT, lambda: statsd.send(self.control.snapshot()))
+        if self._notify.watchdog is not None:
+            gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
+
+    def _every(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something again and again until the end; a failure is said and does not end it."""
+        while True:
+            try:
+                act()
+            except BridgeError as fault:
+                log.warning("%s", fault)
+            if self._stopping.wait(seconds):
+                return
+
+    def _stop(self) -> None:
+        self._notify.stopping()
+        self.control.state = "stopping"
+        log.info("stopping: leaving %d queues", len(self.discovery.all()))
+        with gevent.Timeout(LEAVE, False):
+            self.discovery.end()
+        self.link.close()
+        log.info("stopped")
+
+    # -- while it runs --------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Carry out commands until one ends it."""
+        while True:
+            try:
+                command, by = self.commands.get(timeout=1.0)
+            except Empty:
+                continue
+            if command is Command.STOP:
+                return
+            if command is Command.RELOAD:
+                self._reload()
+            else:
+                verb = Verb.CUTOVER if command is Command.CUTOVER else Verb.LEGACY
+                self.control.apply(verb, self.discovery.all(), by)
+
+    def _sentence(self) -> str:
+        """One line for `systemctl status`."""
+        queues = self.discovery.all()
+        moving = sum(queue.state == "moving" for queue in queues)
+        faulted = sum(queue.state == "faulted" for queue in queues)
+        return f"{self.control.state}: {moving} of {len(queues)} queues moving, {faulted} faulted"
+
+    def _discover(self) -> None:
+        if self.link.down() is None and self.exits.fault is not None:
+            self.exits.ensure_ladder()
+            if self.exits.fault is None:
+                log.info("the ladder on the target is complete")
+                self.discovery.wake()
+        self.discovery.refresh()
+
+    def _ask_gates(self) -> None:
+        """Try the route that the configuration wants, for queues whose gate kept it closed so far."""
+        for subscription in self.discovery.all():
+            wanted = subscription.wanted
+            if wanted is not None and self.link.down() is None:
+                self.control.try_wanted(subscription, VERB_OF[wanted])
+
+    def _reload(self) -> None:
+        """Take over what changed in the file; a file with faults changes nothing."""
+        self._notify.reloading()
+        try:
+            config = configuration.load(self.file, os.environ)
+            self.discovery.check_reload(config)
+        except ConfigError as fault:
+            self.control.reload_fault = str(fault)
+            log.error("reload refused, the old configuration stays in force: %s", str(fault).replace("\n", "; "))
+        else:
+            self.control.reload_fault = None
+            logs.set_up(config.log.level, config.log.format)
+            before, self.config = self.config, config
+            for subscription, route in self.discovery.reload(before, config):
+                self.control.apply(VERB_OF[route], [subscription], "reload")
+            self.discovery.refresh()
+            log.info("reloaded %s", self.file)
+        self._notify.ready(self._sentence())
+

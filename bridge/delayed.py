@@ -1,0 +1,148 @@
+"""The ladder and our exits on the target (design, 4.2, 4.3 and 5): declared by kombu's own functions, bound and verified by us."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import kombu
+from amqp.exceptions import AccessRefused as AmqpAccessRefused
+from amqp.exceptions import AMQPError, PreconditionFailed
+from gevent.lock import RLock
+from kombu.transport.native_delayed_delivery import declare_native_delayed_delivery_exchanges_and_queues
+
+from bridge.address import AmqpAddress
+from bridge.amqp import Channel, ChannelClosed, Connection
+from bridge.core import ladder
+from bridge.errors import BridgeError, Refused, Unreachable, redact
+
+log = logging.getLogger("bridge.delayed")
+
+#: Seconds for kombu's connection.
+CONNECT = 10.0
+#: The channel on which the target's queues and exits are looked at; queues have the numbers above it.
+CHANNEL = 1
+
+
+def declare(address: AmqpAddress, context: ssl.SSLContext | None) -> str | None:
+    """Declare kombu's 28 levels as quorum queues; a warning when a ladder of another kind is there already.
+
+    Raises:
+        Refused: the user may not declare them.
+        Unreachable: the broker does not answer.
+    """
+    options: dict[str, Any] = {"ssl": {"context": context}} if context else {}
+    connection = kombu.Connection(
+        hostname=address.host,
+        port=address.port,
+        userid=address.user,
+        password=address.password,
+        virtual_host=address.vhost,
+        transport="pyamqp",
+        connect_timeout=CONNECT,
+        **options,
+    )
+    try:
+        with connection:
+            declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
+    except PreconditionFailed as fault:
+        return f"the ladder on the target was declared otherwise and is used as it is: {fault.reply_text}"
+    except AmqpAccessRefused as fault:
+        raise Refused(
+            f'target: user "{address.user}" may not declare the ladder: {fault.reply_text}',
+            hint="grant configure, write and read on celery_delayed_.*, or start a Celery 5.5 worker with quorum queues, which declares it",
+        ) from None
+    except (AMQPError, OSError) as fault:
+        raise Unreachable(f"target: the ladder could not be declared: {redact(str(fault))}") from None
+    return None
+
+
+class Exits:
+    """Looks at the target's queues, and binds and verifies our exits, over a channel of its own.
+
+    Args:
+        connection: the target.
+        declare_ladder: declares what is missing; returns a warning or None.
+    """
+
+    def __init__(self, connection: Connection, declare_ladder: Callable[[], str | None]) -> None:
+        self._connection = connection
+        self._declare = declare_ladder
+        self._channel: Channel | None = None
+        # One question at a time: the channel is shared by all queues.
+        self._lock = RLock()
+        #: Why there is no ladder; None when all its levels are there.
+        self.fault: str | None = "not verified yet"
+        self.warning: str | None = None
+
+    def _open(self) -> Channel:
+        if self._channel is None or self._channel.closed.is_set():
+            self._channel = self._connection.channel(CHANNEL)
+        return self._channel
+
+    def ensure_ladder(self) -> None:
+        """Declare the ladder where the user may, and see that every level is there; the outcome is in `fault` and `warning`."""
+        refused: BridgeError | None = None
+        try:
+            self.warning = self._declare()
+        except BridgeError as fault:
+            refused = fault
+        try:
+            with self._lock:
+                missing = self._missing()
+        except BridgeError as fault:
+            self.fault = str(fault)
+            return
+        self.fault = None
+        if missing:
+            self.fault = f"the ladder on the target is not complete, {missing} is missing" + (f": {refused}" if refused else "")
+        elif self.warning:
+            log.warning("%s", self.warning)
+
+    def _missing(self) -> str | None:
+        """The first part of the ladder that is not there."""
+        for level in range(ladder.LEVELS):
+            name = ladder.level_name(level)
+            try:
+                channel = self._open()
+                channel.exchange_passive(name)
+                channel.declare_passive(name)
+            except ChannelClosed as fault:
+                if fault.code == 404:
+                    return name
+                raise
+        try:
+            self._open().exchange_passive(ladder.DELIVERY_EXCHANGE)
+        except ChannelClosed as fault:
+            if fault.code == 404:
+                return ladder.DELIVERY_EXCHANGE
+            raise
+        return None
+
+    def consumers(self, queue: str) -> int | None:
+        """How many consumers a queue of the target has; None when there is no such queue."""
+        try:
+            with self._lock:
+                return self._open().declare_passive(queue)[1]
+        except ChannelClosed as fault:
+            if fault.code == 404:
+                return None
+            raise
+
+    def bind(self, queue: str) -> None:
+        """Bind our exit for `queue`; the broker's answer is the proof that it is bound, also when it was before.
+
+        Raises:
+            Refused: no such queue or exchange, or no permission.
+            Unreachable: the broker does not answer.
+        """
+        try:
+            with self._lock:
+                self._open().bind(queue, ladder.DELIVERY_EXCHANGE, ladder.exit_pattern(queue))
+        except ChannelClosed as fault:
+            raise Refused(
+                f'target queue "{queue}": its exit from the ladder cannot be bound: {fault.text} ({fault.code})',
+                hint=f'the user needs write on "{queue}" and read on "{ladder.DELIVERY_EXCHANGE}"',
+            ) from None

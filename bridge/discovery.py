@@ -1,0 +1,166 @@
+"""Which queues there are: looked up while running, each in scope with a subscription of its own (design, section 5)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import gevent
+
+from bridge import sides
+from bridge.config import CapPriority, Config
+from bridge.core.route import Route
+from bridge.core.topology import left_alone
+from bridge.delayed import CHANNEL, Exits
+from bridge.errors import ConfigError, Fault
+from bridge.link import Link
+from bridge.subscription import Share, Subscription, Terms
+
+log = logging.getLogger("bridge.discovery")
+
+#: Each queue has a channel number of its own, the same on both connections.
+FIRST_NUMBER = CHANNEL + 1
+
+
+class Discovery:
+    """The queues in scope and their subscriptions."""
+
+    def __init__(self, config: Config, link: Link, exits: Exits, export: Callable[[str, int, bytes], None]) -> None:
+        self._config = config
+        self._link = link
+        self._exits = exits
+        self._export = export
+        self._source = sides.management("source", config.source)
+        self._target = sides.management("target", config.target)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._numbers: dict[int, Subscription] = {}
+        self._left_alone: dict[str, str] = {}
+        self._leaving: list[gevent.Greenlet] = []
+
+    def lost_features(self) -> list[str]:
+        """What is missing because an HTTP API is not configured."""
+        lost = []
+        if self._source is None:
+            lost.append("source.api is not set: queues that appear later are not found, and scope is not checked")
+        if self._target is None:
+            lost.append("target.api is not set: that a target queue is a quorum queue is not checked")
+        return lost
+
+    def all(self) -> list[Subscription]:
+        """The subscriptions, by queue name."""
+        return [self._subscriptions[name] for name in sorted(self._subscriptions)]
+
+    # -- what is there --------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Look at the source again: new queues are taken up, vanished ones end.
+
+        Raises:
+            BridgeError: the source's API does not answer; what was known stays.
+        """
+        names = set(self._names())
+        for name in sorted(names - self._subscriptions.keys()):
+            self._take_up(name)
+        for name in self._subscriptions.keys() - names:
+            subscription = self._subscriptions.pop(name)
+            log.info('queue "%s": gone from the source or from the scope', name)
+            subscription.end()
+            self._leaving.append(gevent.spawn(self._forget, subscription))
+
+    def _forget(self, subscription: Subscription) -> None:
+        """A channel number is free only when its subscription has left."""
+        subscription.ended.wait()
+        self._numbers.pop(subscription.number, None)
+
+    def _names(self) -> Iterator[str]:
+        config = self._config
+        if self._source is None:
+            yield from config.explicit_names()
+            return
+        named = set(config.explicit_names())
+        for queue in self._source.queues(config.source.amqp[0].vhost):
+            if not config.wants(queue.name):
+                continue
+            reason = left_alone(queue, named=queue.name in named)
+            if reason is None:
+                yield queue.name
+            elif self._left_alone.get(queue.name) != reason:
+                self._left_alone[queue.name] = reason
+                log.log(logging.WARNING if queue.name in named else logging.INFO, 'queue "%s" is left alone: %s', queue.name, reason)
+
+    def _take_up(self, name: str) -> None:
+        number = next(n for n in range(FIRST_NUMBER, 1 << 16) if n not in self._numbers)
+        subscription = Subscription(name, number, self._terms(name), self._link, self._exits, self._target_type, self._export)
+        self._subscriptions[name] = self._numbers[number] = subscription
+        route = self._config.setting_for(name).route
+        if Route(route) is not Route.LEGACY:
+            subscription.hold(Route(route), "not asked yet")
+        log.info('queue "%s": in scope', name)
+        gevent.spawn(subscription.run)
+
+    def _terms(self, name: str) -> Terms:
+        config = self._config
+        setting = config.setting_for(name)
+        share = None if setting.canary is None else Share(setting.canary.rate, setting.canary.first)
+        return Terms(
+            setting.target,
+            share,
+            config.gate.consumers,
+            config.relay.window,
+            config.relay.priority,
+            config.eta.cap_priority is CapPriority.AUTO,
+        )
+
+    def _target_type(self, name: str) -> str | None:
+        """The type of a target queue; None when it is not known."""
+        if self._target is None:
+            return None
+        queue = self._target.queue(self._config.target.amqp[0].vhost, name)
+        return None if queue is None else queue.type
+
+    # -- waking and ending ----------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something changed for all."""
+        for subscription in self._numbers.values():
+            subscription.wake.set()
+
+    def wake_numbers(self, numbers: set[int]) -> None:
+        """Something happened on these channels."""
+        for number in numbers:
+            if (subscription := self._numbers.get(number)) is not None:
+                subscription.wake.set()
+
+    def end(self) -> None:
+        """End all subscriptions in an orderly way."""
+        for subscription in self._numbers.values():
+            subscription.end()
+        for subscription in list(self._numbers.values()):
+            subscription.ended.wait()
+
+    # -- reload ---------------------------------------------------------------------------------------------------------
+
+    def check_reload(self, config: Config) -> None:
+        """Refuse a configuration that only a restart can bring into force.
+
+        Raises:
+            ConfigError: with the settings that may not change.
+        """
+        fixed = ("source", "target", "instance", "admin", "metrics", "export")
+        faults = [
+            Fault(name, "changed", "the value that the daemon was started with; restart it to change this")
+            for name in fixed
+            if getattr(config, name) != getattr(self._config, name)
+        ]
+        if faults:
+            raise ConfigError("configuration", faults)
+
+    def reload(self, before: Config, config: Config) -> Iterator[tuple[Subscription, Route]]:
+        """Take over a configuration; a changed `route:` or canary share is a verb, and yielded to be carried out."""
+        self._config = config
+        for name, subscription in list(self._subscriptions.items()):
+            was, now = before.setting_for(name), config.setting_for(name)
+            subscription.set_terms(self._terms(name))
+            if (was.route, was.canary) != (now.route, now.canary):
+                yield subscription, Route(now.route)
+
