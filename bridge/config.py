@@ -14,26 +14,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from bridge.address import AmqpAddress, HostPort, HttpAddress
 from bridge.config_faults import translate
 from bridge.config_file import Tree, read_tree
 from bridge.config_rules import broken_rules
+from bridge.core.route import Route
 from bridge.errors import ConfigError, Fault
 from bridge.setting import SWITCH, Section, Setting, is_pattern, one_of, text_of, unfit, whole
 from bridge.units import parse_rate, parse_size, show_rate, show_size
 
 #: Where the daemon listens and the commands ask, unless the configuration says otherwise.
 DEFAULT_SOCKET = "/run/bridge/admin.sock"
-
-
-class Route(StrEnum):
-    """Where the messages of a queue go (design, section 3)."""
-
-    LEGACY = "legacy"
-    CANARY = "canary"
-    QUORUM = "quorum"
 
 
 class CapPriority(StrEnum):
@@ -129,6 +122,7 @@ class Broker(Section):
     amqp: Annotated[
         tuple[Annotated[AmqpAddress, _AMQP_URL], ...],
         BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+        WithJsonSchema({"anyOf": [_AMQP_URL.schema, {"type": "array", "items": _AMQP_URL.schema, "minItems": 1}]}),
     ]
     """AMQP URL of the vhost, or a list of them, one per node, tried in turn. Options after `?` as pika reads them."""
     api: Annotated[HttpAddress, _HTTP_URL] | None = None

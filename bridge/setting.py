@@ -49,9 +49,13 @@ class Setting:
         except ValueError as error:
             raise unfit(self.allowed, why=str(error)) from None
 
+    def _plain(self, value: object) -> object:
+        # For the defaults in the JSON Schema.
+        return value if isinstance(value, int | float | str) else self.show(value)
+
     def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            self.check, serialization=core_schema.plain_serializer_function_ser_schema(self.show)
+            self.check, serialization=core_schema.plain_serializer_function_ser_schema(self._plain)
         )
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:

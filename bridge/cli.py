@@ -1,0 +1,188 @@
+"""The command `bridge`.
+
+1. Nothing heavy is imported at the top: `bridge run` patches the standard library for gevent before anything takes a
+   socket from it, and `bridge config check` starts without gevent at all.
+2. Everything ends in an exit code of `Exit`, and what goes wrong in a sentence; a traceback only with BRIDGE_DEBUG=1.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from bridge import __version__
+from bridge.errors import BridgeError, ConfigError, Exit, Refused, redact
+
+#: Commands that live in other rooms: name -> module, attribute, sentence, extra of the distribution that it needs.
+_LAZY = {"lab": ("bridge.lab.commands", "lab", "Real brokers to rehearse on, and the rehearsal.", "lab")}
+#: Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
+_INTERRUPTED = 130
+
+
+class _Doors(click.Group):
+    """The top level: what is lazy is imported when it is called, not when it is listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_LAZY])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, attribute, _, extra = _LAZY[cmd_name]
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing == "bridge":
+                raise
+            raise Refused(
+                f"`bridge {cmd_name}` needs the Python package {missing}, which is not installed",
+                hint=f"pip install 'celery-quorum-bridge[{extra}]'",
+            ) from None
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.commands.get(name)
+            rows.append((name, command.get_short_help_str(80) if command else _LAZY[name][2]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=_Doors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-c", "--config", "file", metavar="FILE", envvar="BRIDGE_CONFIG", help="Or BRIDGE_CONFIG.")
+@click.version_option(__version__, prog_name="bridge")
+@click.pass_context
+def bridge(ctx: click.Context, file: str | None) -> None:
+    """Move a live Celery installation from RabbitMQ classic queues to quorum queues.
+
+    Exit codes: 0 done, 1 refused, 2 usage or configuration, 3 a broker or the daemon cannot be reached.
+    """
+    ctx.obj = file
+
+
+@bridge.command()
+@click.pass_obj
+def run(file: str | None) -> int:
+    """Run the daemon in the foreground, until SIGTERM or SIGINT.
+
+    SIGUSR1 cuts all queues in scope over, SIGUSR2 gives them back to the old workers, SIGHUP reads the configuration again.
+    """
+    name = _named(file)
+    from gevent import monkey
+
+    monkey.patch_all()
+    from bridge import daemon
+
+    return daemon.run(name)
+
+
+@bridge.command()
+@click.option("--json", "as_json", is_flag=True, help="What the daemon answered, as it answered it.")
+@click.option("--socket", metavar="PATH", help="The daemon's admin socket, instead of the configuration's.")
+@click.pass_obj
+def status(file: str | None, as_json: bool, socket: str | None) -> None:
+    """Show what the daemon is doing, queue by queue, and why a queue does not move."""
+    from bridge.admin_client import fetch_status
+
+    if socket is None:
+        from bridge.config import admin_socket
+
+        socket = admin_socket(file)
+    answer = fetch_status(socket)
+    if as_json:
+        _print_json(answer)
+        return
+    from rich.console import Console
+
+    from bridge import status_view
+
+    # Without a terminal nobody wraps lines: wide enough for any row.
+    status_view.show(answer, Console() if sys.stdout.isatty() else Console(width=200))
+
+
+@bridge.group()
+def config() -> None:
+    """Check a configuration, and look up what may be in one."""
+
+
+@config.command()
+@click.argument("file", required=False)
+@click.option("--json", "as_json", is_flag=True, help='{"file", "ok", "faults": [{"path", "found", "allowed"}]}')
+@click.pass_obj
+def check(default: str | None, file: str | None, as_json: bool) -> int:
+    """Say everything that is wrong with FILE; exit 2 if anything is. Brokers are not asked."""
+    from bridge.config import load
+
+    name = _named(file or default)
+    faults = []
+    try:
+        load(name, os.environ)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        faults = [{"path": fault.path, "found": fault.found, "allowed": fault.allowed} for fault in error.faults]
+    if as_json:
+        _print_json({"file": name, "ok": not faults, "faults": faults})
+    else:
+        click.echo(f"{name}: no faults")
+    return Exit.USAGE if faults else Exit.DONE
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    from bridge.config import schema
+
+    _print_json(schema())
+
+
+@config.command()
+def reference() -> None:
+    """Print the reference page of the configuration, as Markdown."""
+    from bridge.config_reference import reference
+
+    click.echo(reference(), nl=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    try:
+        result = bridge.main(arguments, prog_name="bridge", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BridgeError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {redact(line)}", err=True)
+        if error.hint:
+            click.echo(f"hint: {redact(error.hint)}", err=True)
+        return error.exit_code
+    except Exception as error:
+        # The last door: no traceback reaches an operator who did not ask for it.
+        if os.environ.get("BRIDGE_DEBUG") == "1":
+            raise
+        text = redact(" ".join(str(error).split()))
+        click.echo(f"unexpected error: {type(error).__name__}: {text}", err=True)
+        click.echo("hint: BRIDGE_DEBUG=1 in the environment shows where it comes from", err=True)
+        return Exit.REFUSED
+    return result if isinstance(result, int) else Exit.DONE
+
+
+def _named(file: str | None) -> str:
+    if not file:
+        raise click.UsageError("no configuration: name it with -c FILE or BRIDGE_CONFIG")
+    return file
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

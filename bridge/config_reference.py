@@ -1,0 +1,92 @@
+"""The reference page of the configuration, written from the declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from bridge.config import Config
+from bridge.setting import Section, is_list, section_of, setting_of
+
+_HEAD = """\
+# Configuration
+
+Written from the declarations in `bridge/config.py` by `bridge config reference`; do not edit.
+
+`bridge config check FILE` tells what is wrong with a file, everything at once; `bridge config schema` prints a JSON
+Schema for editors. Two samples: `config/bridge.minimal.yaml`, and `config/bridge.yaml` with everything.
+
+**Secrets.** `${NAME}` inside any text is taken from the environment; a variable that is not set or empty is a fault. A
+value that is `file:/path` as a whole is the content of that file, less one newline at its end. Inside a URL a `${NAME}`
+that stands for user, password, vhost or an option is percent-encoded on the way in, so a password may hold any
+character; what is written into a URL by hand is encoded by hand. `$${` is a plain `${`.
+
+**Reload.** `SIGHUP` reads the file again. A file with a fault changes nothing: the daemon says why and goes on.
+"""
+
+
+def reference() -> str:
+    """Return the page as Markdown."""
+    return "\n".join([_HEAD, *_section(Config, "")]) + "\n"
+
+
+def _section(section: type[Section], prefix: str) -> Iterator[str]:
+    if prefix:
+        yield f"## `{prefix}`\n"
+        yield f"{(section.__doc__ or '').strip()}\n"
+    else:
+        yield "## Top level\n"
+    yield "| key | what it is | allowed | default |"
+    yield "|---|---|---|---|"
+    for name, field in section.model_fields.items():
+        cells = (f"`{name}`", field.description or "", _allowed(name, field), _default(field))
+        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+    yield ""
+    for name, field in section.model_fields.items():
+        # `target` has the keys of `source`, and so on: each section once, where it comes first.
+        inner = section_of(field)
+        if inner is not None and _first_place(inner) == (section, name):
+            yield from _section(inner, f"{prefix}.{name}".lstrip(".") + ("[]" if is_list(field) else ""))
+
+
+def _allowed(name: str, field: FieldInfo) -> str:
+    setting, section = setting_of(field), section_of(field)
+    if section is not None:
+        owner, first = _first_place(section)
+        where = f"`{first}`" + ("" if owner is Config else f" of `{owner.__name__.lower()}`")
+        text = "see below" if first == name else f"as {where}"
+        return f"a list of sections, {text}" if is_list(field) else f"a section, {text}"
+    text = setting.allowed if setting else ""
+    return f"a list of: {text}" if is_list(field) and name != "amqp" else text
+
+
+def _first_place(section: type[Section]) -> tuple[type[Section], str]:
+    # Breadth first: a section that the top level has is described for the top level.
+    waiting: list[type[Section]] = [Config]
+    while waiting:
+        owner = waiting.pop(0)
+        for name, field in owner.model_fields.items():
+            inner = section_of(field)
+            if inner is section:
+                return owner, name
+            if inner is not None:
+                waiting.append(inner)
+    raise LookupError(section.__name__)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    default: Any = field.get_default()
+    if default is None or isinstance(default, Section):
+        return ""
+    setting = setting_of(field)
+    if isinstance(default, tuple):
+        return f"`[{', '.join(repr(item) for item in default)}]`".replace("'", '"')
+    return f"`{setting.show(default) if setting else default}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
