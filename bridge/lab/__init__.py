@@ -1,0 +1,1 @@
+"""Real brokers to rehearse, test and measure with, each with its own ports, names and folders (design, section 11)."""
