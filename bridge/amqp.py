@@ -1,8 +1,10 @@
 """A connection to a broker: pika's `GeventConnection` with the relay's fast path (design, section 9).
 
-1. pika connects, authenticates, speaks TLS, keeps heartbeats, opens and closes. Content frames and confirms of relay channels go to
+1. pika connects, authenticates, speaks TLS, keeps heartbeats, opens and closes. Content frames and confirms of relay
+   channels go to
    `bridge.core` and what it answers goes straight to the transport.
-2. pika calls back from gevent's hub, where nothing may wait. `Connection` and `Channel` turn that into calls that wait in their greenlet, with a
+2. pika calls back from gevent's hub, where nothing may wait. `Connection` and `Channel` turn that into calls that
+   wait in their greenlet, with a
    limit, and end in one of our errors.
 3. Private names of pika are used in `_FastConnection` only; `tests/unit/test_amqp.py` holds the contract on them.
 """
@@ -12,7 +14,6 @@ from __future__ import annotations
 import logging
 import random
 import ssl
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -39,14 +40,16 @@ RECEIVE = 131072
 #: Takes a chunk as it came from the socket, returns the frames that are pika's.
 Receive = Callable[[bytes], bytes]
 
-_loop: Any = None
+_loop: Any = None  # made when the first connection is
 
 
 def _io_services() -> Any:
     """One adapter of gevent's loop for all connections: pika opens a pipe for each adapter and never closes it."""
     global _loop
     if _loop is None:
-        _loop = gevent_connection._GeventSelectorIOServicesAdapter(gevent_connection._GeventSelectorIOLoop(gevent.get_hub()))
+        _loop = gevent_connection._GeventSelectorIOServicesAdapter(  # noqa: SLF001  contract: tests/unit/test_amqp.py
+            gevent_connection._GeventSelectorIOLoop(gevent.get_hub())  # noqa: SLF001
+        )
     return _loop
 
 
@@ -60,7 +63,7 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
 
     def start_receiving(self) -> None:
         """The connection is open: read in large pieces, through the fast path."""
-        self._transport._MAX_RECV_BYTES = RECEIVE
+        self._transport._MAX_RECV_BYTES = RECEIVE  # noqa: SLF001
         self._receiving = self._receive is not None
 
     def _on_data_available(self, data_in: bytes) -> None:
@@ -91,7 +94,9 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
 
 
 def back_off(first: float = 0.5, most: float = 30.0) -> Iterator[float]:
-    """Seconds to wait before each further try: doubled up to `most`, with jitter so that many bridges do not come at once."""
+    """Seconds to wait before each further try: doubled up to `most`, with jitter so that many bridges do not come at
+    once.
+    """
     wait = first
     while True:
         yield wait * random.uniform(0.5, 1.0)
@@ -101,7 +106,9 @@ def back_off(first: float = 0.5, most: float = 30.0) -> Iterator[float]:
 class Connection:
     """One connection to the first of several addresses that takes us."""
 
-    def __init__(self, name: str, addresses: Sequence[pika.connection.Parameters], receive: Receive | None = None) -> None:
+    def __init__(
+        self, name: str, addresses: Sequence[pika.connection.Parameters], receive: Receive | None = None
+    ) -> None:
         self.name = name
         self.addresses = list(addresses)
         #: Set while there is no open connection.
@@ -116,6 +123,7 @@ class Connection:
         self.user = ""
         self._receive = receive
         self._pika: _FastConnection | None = None
+        self._leaving = False
 
     def open(self) -> None:
         """Try each address once.
@@ -149,7 +157,11 @@ class Connection:
                 self._lost(error)
 
         connection = _FastConnection(
-            parameters, self._receive, on_open_callback=on_open, on_open_error_callback=on_error, on_close_callback=on_close
+            parameters,
+            self._receive,
+            on_open_callback=on_open,
+            on_open_error_callback=on_error,
+            on_close_callback=on_close,
         )
         opened.get()  # pika's own stack_timeout bounds it
         self._pika = connection
@@ -166,7 +178,7 @@ class Connection:
         self._pika = None
         self.blocked = None
         self.closed.set()
-        log.warning("%s: connection lost: %s", self.name, self.reason)
+        log.log(logging.INFO if self._leaving else logging.WARNING, "%s: connection closed: %s", self.name, self.reason)
 
     def _on_blocked(self, _connection: Any, frame: Any) -> None:
         self.blocked = str(frame.method.reason)
@@ -213,7 +225,7 @@ class Connection:
         connection = self._alive()
         if number > connection.params.channel_max:
             raise Refused(
-                f"{self.name}: channel {number} is above the {connection.params.channel_max} channels that the broker allows",
+                f"{self.name}: channel {number} is above the broker's limit ({connection.params.channel_max})",
                 hint="raise channel_max on the broker or leave queues out with queues.exclude",
             )
         return Channel(self, connection, number)
@@ -223,6 +235,7 @@ class Connection:
         connection = self._pika
         if connection is None:
             return
+        self._leaving = True
         if connection.is_open:
             connection.close()
         if not self.closed.wait(5.0):
@@ -267,7 +280,7 @@ class Channel:
         waiting: AsyncResult[Any] = AsyncResult()
         self._waiting = waiting
         try:
-            opening = start(lambda answer: waiting.set(answer))
+            opening = start(waiting.set)
             if isinstance(opening, pika.channel.Channel):
                 opening.add_on_close_callback(self._on_close)
                 opening.add_on_cancel_callback(self._on_cancel)
@@ -364,7 +377,8 @@ def _explain(name: str, parameters: pika.connection.Parameters, error: BaseExcep
     text = _reason(cause)
     if isinstance(cause, pika.exceptions.ProbableAuthenticationError) or "ACCESS_REFUSED" in text:
         return AccessRefused(
-            f'{name}: {there} refused user "{user}": wrong user or password, or no access to vhost "{parameters.virtual_host}"',
+            f'{name}: {there} refused user "{user}": wrong user or password, or no access to '
+            f'vhost "{parameters.virtual_host}"',
             hint=f"check the user, password and vhost in {name}.amqp, and the user's permissions on the vhost",
         )
     if isinstance(cause, pika.exceptions.ProbableAccessDeniedError) or "NOT_ALLOWED" in text:
@@ -373,18 +387,20 @@ def _explain(name: str, parameters: pika.connection.Parameters, error: BaseExcep
             hint=f"check the vhost in {name}.amqp and the user's permissions on it",
         )
     if isinstance(cause, ssl.SSLError):
-        return Unreachable(f"{name}: TLS with {there} failed: {text}", hint=f"check {name}.tls and the broker's certificate")
-    return Unreachable(f"{name}: cannot connect to {there}: {text}", hint=f"check {name}.amqp and that the broker is up")
+        return Unreachable(
+            f"{name}: TLS with {there} failed: {text}", hint=f"check {name}.tls and the broker's certificate"
+        )
+    return Unreachable(
+        f"{name}: cannot connect to {there}: {text}", hint=f"check {name}.amqp and that the broker is up"
+    )
 
 
 def _reason(error: BaseException) -> str:
     """The text of an exception as a person would say it."""
     if isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed)):
         return f"{error.reply_text} ({error.reply_code})"
-    if isinstance(error, TimeoutError) or isinstance(error, connection_workflow.AMQPConnectorStackTimeout):
+    if isinstance(error, (TimeoutError, connection_workflow.AMQPConnectorStackTimeout)):
         return "no answer in time"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     return str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__
-
-

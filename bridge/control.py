@@ -1,6 +1,7 @@
 """The verbs once, and the one status snapshot that everything shows.
 
-Signals, reload and the admin socket all come here. A verb answers for each queue by itself: one refusal changes nothing for the others.
+Signals, reload and the admin socket all come here. A verb answers for each queue by itself: one refusal changes
+nothing for the others.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class Control:
         self._subscriptions = subscriptions
 
     def apply(self, verb: Verb, subscriptions: Iterable[Subscription], by: str) -> list[Answer]:
-        """Carry out a verb on some queues; each answer says what the queue's route is now and, where it was refused, why."""
+        """Carry out a verb on some queues; each answer says what the queue's route is now and, where it was refused,
+        why.
+        """
         return [self._apply(verb, subscription, by) for subscription in subscriptions]
 
     def _apply(self, verb: Verb, subscription: Subscription, by: str) -> Answer:
@@ -80,7 +83,9 @@ class Control:
         return self._refused(verb, subscription, by, outcome.text, outcome.hint)
 
     def try_wanted(self, subscription: Subscription, verb: Verb) -> None:
-        """Try the route that the configuration wants; where the gate refuses it, the reason is in the status and it is tried again."""
+        """Try the route that the configuration wants; where the gate refuses it, the reason is in the status and it
+        is tried again.
+        """
         try:
             outcome = step(subscription.route, verb, subscription.facts())
         except BridgeError as fault:

@@ -1,13 +1,16 @@
 """The daemon: signals, reload, discovery, and the order in which things start and stop.
 
 1. A signal only enqueues; what it means is done in the main greenlet, one after the other.
-2. The target is ready before the source is consumed. What cannot be reached at the start ends the daemon with its reason and exit code; what
+2. The target is ready before the source is consumed. What cannot be reached at the start ends the daemon with its
+   reason and exit code; what
    breaks later is tried again.
-3. `SIGTERM` and `SIGINT` finish what is in flight, ack it and leave; a second one leaves at once, which is safe too: what is unacked goes back.
+3. `SIGTERM` and `SIGINT` finish what is in flight, ack it and leave; a second one leaves at once, which is safe too:
+   what is unacked goes back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import os
@@ -128,7 +131,8 @@ class Daemon:
             self._stopping.set()
         self.commands.put((command, signal.Signals(number).name))
 
-    # -- start and stop -------------------------------------------------------------------------------------------------
+    # -- start and stop
+    # -------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         for lost in self.control.lost_features:
@@ -161,12 +165,13 @@ class Daemon:
         self._notify.stopping()
         self.control.state = "stopping"
         log.info("stopping: leaving %d queues", len(self.discovery.all()))
-        with gevent.Timeout(LEAVE, False):
+        with contextlib.suppress(gevent.Timeout), gevent.Timeout(LEAVE):
             self.discovery.end()
         self.link.close()
         log.info("stopped")
 
-    # -- while it runs --------------------------------------------------------------------------------------------------
+    # -- while it runs
+    # --------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         """Carry out commands until one ends it."""
@@ -223,4 +228,3 @@ class Daemon:
             self.discovery.refresh()
             log.info("reloaded %s", self.file)
         self._notify.ready(self._sentence())
-

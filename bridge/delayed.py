@@ -1,4 +1,6 @@
-"""The ladder and our exits on the target (design, 4.2, 4.3 and 5): declared by kombu's own functions, bound and verified by us."""
+"""The ladder and our exits on the target (design, 4.2, 4.3 and 5): declared by kombu's own functions, bound and
+verified by us.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def declare(address: AmqpAddress, context: ssl.SSLContext | None) -> str | None:
     except AmqpAccessRefused as fault:
         raise Refused(
             f'target: user "{address.user}" may not declare the ladder: {fault.reply_text}',
-            hint="grant configure, write and read on celery_delayed_.*, or start a Celery 5.5 worker with quorum queues, which declares it",
+            hint="grant configure, write and read on celery_delayed_.*, or start a worker of Celery 5.5 or later with "
+            "quorum queues, which declares it",
         ) from None
     except (AMQPError, OSError) as fault:
         raise Unreachable(f"target: the ladder could not be declared: {redact(str(fault))}") from None
@@ -83,7 +86,9 @@ class Exits:
         return self._channel
 
     def ensure_ladder(self) -> None:
-        """Declare the ladder where the user may, and see that every level is there; the outcome is in `fault` and `warning`."""
+        """Declare the ladder where the user may, and see that every level is there; the outcome is in `fault` and
+        `warning`.
+        """
         refused: BridgeError | None = None
         try:
             self.warning = self._declare()
@@ -97,7 +102,9 @@ class Exits:
             return
         self.fault = None
         if missing:
-            self.fault = f"the ladder on the target is not complete, {missing} is missing" + (f": {refused}" if refused else "")
+            self.fault = f"the ladder on the target is not complete, {missing} is missing" + (
+                f": {refused}" if refused else ""
+            )
         elif self.warning:
             log.warning("%s", self.warning)
 

@@ -35,7 +35,6 @@ class Discovery:
         self._subscriptions: dict[str, Subscription] = {}
         self._numbers: dict[int, Subscription] = {}
         self._left_alone: dict[str, str] = {}
-        self._leaving: list[gevent.Greenlet] = []
 
     def lost_features(self) -> list[str]:
         """What is missing because an HTTP API is not configured."""
@@ -50,7 +49,8 @@ class Discovery:
         """The subscriptions, by queue name."""
         return [self._subscriptions[name] for name in sorted(self._subscriptions)]
 
-    # -- what is there --------------------------------------------------------------------------------------------------
+    # -- what is there
+    # --------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Look at the source again: new queues are taken up, vanished ones end.
@@ -65,7 +65,7 @@ class Discovery:
             subscription = self._subscriptions.pop(name)
             log.info('queue "%s": gone from the source or from the scope', name)
             subscription.end()
-            self._leaving.append(gevent.spawn(self._forget, subscription))
+            gevent.spawn(self._forget, subscription)
 
     def _forget(self, subscription: Subscription) -> None:
         """A channel number is free only when its subscription has left."""
@@ -86,11 +86,18 @@ class Discovery:
                 yield queue.name
             elif self._left_alone.get(queue.name) != reason:
                 self._left_alone[queue.name] = reason
-                log.log(logging.WARNING if queue.name in named else logging.INFO, 'queue "%s" is left alone: %s', queue.name, reason)
+                log.log(
+                    logging.WARNING if queue.name in named else logging.INFO,
+                    'queue "%s" is left alone: %s',
+                    queue.name,
+                    reason,
+                )
 
     def _take_up(self, name: str) -> None:
         number = next(n for n in range(FIRST_NUMBER, 1 << 16) if n not in self._numbers)
-        subscription = Subscription(name, number, self._terms(name), self._link, self._exits, self._target_type, self._export)
+        subscription = Subscription(
+            name, number, self._terms(name), self._link, self._exits, self._target_type, self._export
+        )
         self._subscriptions[name] = self._numbers[number] = subscription
         route = self._config.setting_for(name).route
         if Route(route) is not Route.LEGACY:
@@ -118,7 +125,8 @@ class Discovery:
         queue = self._target.queue(self._config.target.amqp[0].vhost, name)
         return None if queue is None else queue.type
 
-    # -- waking and ending ----------------------------------------------------------------------------------------------
+    # -- waking and ending
+    # ----------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Something changed for all."""
@@ -138,7 +146,8 @@ class Discovery:
         for subscription in list(self._numbers.values()):
             subscription.ended.wait()
 
-    # -- reload ---------------------------------------------------------------------------------------------------------
+    # -- reload
+    # ---------------------------------------------------------------------------------------------------------
 
     def check_reload(self, config: Config) -> None:
         """Refuse a configuration that only a restart can bring into force.
@@ -163,4 +172,3 @@ class Discovery:
             subscription.set_terms(self._terms(name))
             if (was.route, was.canary) != (now.route, now.canary):
                 yield subscription, Route(now.route)
-

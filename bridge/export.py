@@ -1,6 +1,7 @@
 """Messages that no broker would take, as files: written and on the disk before they are acked (design, section 4.9).
 
-A message is one file `<time>-<number>.amqp` in a folder of its queue: the content header's payload and the body as they came, behind a line of JSON that
+A message is one file `<time>-<number>.amqp` in a folder of its queue: the content header's payload and the body as
+they came, behind a line of JSON that
 says how long each is.
 """
 
@@ -44,7 +45,8 @@ def write(folder: Path, queue: str, tag: int, wire: bytes) -> Path:
             os.close(directory)
     except OSError as fault:
         raise Refused(
-            f'queue "{queue}": a message too large for the target cannot be exported to {place}: {(fault.strerror or "").lower()}',
+            f'queue "{queue}": a message too large for the target cannot be exported to {place}: '
+            f"{(fault.strerror or str(fault)).lower()}",
             hint="make the folder of export.folder writable for the daemon, with room for the message",
         ) from None
     return file

@@ -20,7 +20,8 @@ log = logging.getLogger("bridge.link")
 class Link:
     """Source and target connection with the relays' frames between them.
 
-    `on_change` is called from any greenlet or the hub whenever a connection opened, closed, was blocked or unblocked; `on_alert` with the channel
+    `on_change` is called from any greenlet or the hub whenever a connection opened, closed, was blocked or unblocked;
+    `on_alert` with the channel
     numbers whose relay wants to be looked at.
     """
 
@@ -31,7 +32,7 @@ class Link:
         self.source = make_source(receive=self._from_source)
         self.target = make_target(receive=self._from_target)
         self.on_change: Callable[[], None] = lambda: None
-        self.on_alert: Callable[[set[int]], None] = lambda channels: None
+        self.on_alert: Callable[[set[int]], None] = lambda _channels: None
         self.target.on_blocked = self._changed
         self._ending = Event()
 
@@ -99,9 +100,10 @@ class Link:
         else:
             self.target_wire = TargetWire()
 
-    def start(self) -> list[gevent.Greenlet]:
+    def start(self) -> None:
         """Keep both connections open from now on."""
-        return [gevent.spawn(self.keep, self.source), gevent.spawn(self.keep, self.target)]
+        for connection in (self.source, self.target):
+            gevent.spawn(self.keep, connection)
 
     def down(self) -> str | None:
         """Why nothing can flow now; None when it can."""

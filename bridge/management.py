@@ -16,15 +16,26 @@ from bridge.errors import AccessRefused, Unreachable
 ANSWER = 20.0
 #: Queues a page: what the API allows at most is 500.
 PAGE = 500
-_COLUMNS = (
-    "name,type,durable,exclusive,auto_delete,arguments,effective_policy_definition,messages_ready,messages_unacknowledged,consumers"
+_COLUMNS = ",".join(
+    (
+        *("name", "type", "durable", "exclusive", "auto_delete", "arguments", "effective_policy_definition"),
+        *("messages_ready", "messages_unacknowledged", "consumers"),
+    )
 )
 
 
 class Management:
     """The API of one broker, one vhost at a time."""
 
-    def __init__(self, name: str, address: HttpAddress, user: str, password: str, verify: bool | str, cert: tuple[str, str] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: HttpAddress,
+        user: str,
+        password: str,
+        verify: bool | str,
+        cert: tuple[str, str] | None,
+    ) -> None:
         self.name = name
         self.address = address
         self._session = requests.Session()
@@ -42,7 +53,8 @@ class Management:
             answer = self._session.get(url, params=parameters, timeout=ANSWER, allow_redirects=False)
         except requests.exceptions.SSLError as fault:
             raise Unreachable(
-                f"{self.name}: TLS with {self.address} failed: {_cause(fault)}", hint=f"check {self.name}.tls and the broker's certificate"
+                f"{self.name}: TLS with {self.address} failed: {_cause(fault)}",
+                hint=f"check {self.name}.tls and the broker's certificate",
             ) from None
         except requests.RequestException as fault:
             raise Unreachable(
@@ -61,8 +73,9 @@ class Management:
                 raise ValueError
             return answer.json()
         except ValueError:
+            kind = answer.headers.get("content-type", "no type")
             raise Unreachable(
-                f"{self.name}: {self.address} answered {answer.status_code} with {answer.headers.get('content-type', 'no type')}, "
+                f"{self.name}: {self.address} answered {answer.status_code} with {kind}, "
                 "not with the JSON of RabbitMQ's HTTP API",
                 hint=f"check that {self.name}.api is the address of RabbitMQ's management plugin",
             ) from None
@@ -78,7 +91,10 @@ class Management:
         while page <= pages:
             answer = self._get(f"queues/{quote(vhost, safe='')}", page=page, page_size=PAGE, columns=_COLUMNS)
             if answer is None:
-                raise Unreachable(f'{self.name}: the HTTP API at {self.address} knows no vhost "{vhost}"', hint=f"check the vhost in {self.name}.amqp")
+                raise Unreachable(
+                    f'{self.name}: the HTTP API at {self.address} knows no vhost "{vhost}"',
+                    hint=f"check the vhost in {self.name}.amqp",
+                )
             for item in answer["items"]:
                 yield _queue(item)
             page, pages = page + 1, int(answer["page_count"])
@@ -108,7 +124,9 @@ def _queue(item: dict[str, Any]) -> Queue:
 def _cause(fault: BaseException) -> str:
     """The innermost reason of requests' nested exceptions."""
     while True:
-        inner = fault.__cause__ or fault.__context__ or next((a for a in fault.args if isinstance(a, BaseException)), None)
+        inner = (
+            fault.__cause__ or fault.__context__ or next((a for a in fault.args if isinstance(a, BaseException)), None)
+        )
         inner = getattr(inner, "reason", None) if isinstance(getattr(inner, "reason", None), BaseException) else inner
         if not isinstance(inner, BaseException) or inner is fault:
             break

@@ -1,7 +1,9 @@
 """What the daemon tells statsd: one table of names, read off the status snapshot.
 
-Counters are sent as what came since the last time, gauges as they stand, timings in milliseconds. Each name comes once for the whole daemon
-(`<prefix>.total.<name>`) and once for each queue (`<prefix>.queue.<queue>.<name>`), where dots and what statsd reserves in a queue's name are
+Counters are sent as what came since the last time, gauges as they stand, timings in milliseconds. Each name comes
+once for the whole daemon
+(`<prefix>.total.<name>`) and once for each queue (`<prefix>.queue.<queue>.<name>`), where dots and what statsd
+reserves in a queue's name are
 underscores.
 """
 
@@ -35,10 +37,17 @@ TABLE: tuple[Metric, ...] = (
     Metric("returned", "counter", "messages", "returned by the target: no queue took them; they stay with the source"),
     Metric("nacked", "counter", "messages", "refused by the target (basic.nack); they stay with the source"),
     Metric("eta_unreadable", "counter", "messages", "moved at once and unchanged, because their ETA could not be read"),
-    Metric("priority_capped", "counter", "messages", "converted with their priority lowered to 4 (RabbitMQ 4.0 to 4.2)"),
+    Metric(
+        "priority_capped", "counter", "messages", "converted with their priority lowered to 4 (RabbitMQ 4.0 to 4.2)"
+    ),
     Metric("exported", "counter", "messages", "too large for the target, written to a file"),
     Metric("redelivered", "counter", "messages", "came from the source for a second time"),
-    Metric("possible_duplicates", "counter", "messages", "in flight when a connection was lost: the target may have them twice"),
+    Metric(
+        "possible_duplicates",
+        "counter",
+        "messages",
+        "in flight when a connection was lost: the target may have them twice",
+    ),
     Metric("in_flight", "gauge", "messages", "taken from the source and not yet acked"),
     Metric("route", "gauge", "0, 1, 2", "route: 0 legacy, 1 canary, 2 quorum"),
     Metric("moving", "gauge", "0, 1", "1 while the bridge is subscribed to the queue"),

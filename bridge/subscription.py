@@ -2,7 +2,8 @@
 
 1. Before the first delivery: the target queue is there, our exit is bound, confirms are on.
 2. An orderly end cancels first, waits for the confirms, acks, and only then closes the channels: no message is doubled.
-3. Every other end closes the source channel: what is not acked is back in the old queue at once, and the old workers have it.
+3. Every other end closes the source channel: what is not acked is back in the old queue at once, and the old workers
+   have it.
 4. The reason of each end stands in the status, and another try follows with back-off.
 """
 
@@ -30,7 +31,8 @@ log = logging.getLogger("bridge.subscription")
 
 #: Our consumer's tag; each subscription has a channel of its own, so it need not be unique.
 TAG = "bridge"
-#: Seconds without a confirm after which the old workers get their queue back (the subscription ends; what is in flight may still be confirmed).
+#: Seconds without a confirm after which the old workers get their queue back (the subscription ends; what is in
+#: flight may still be confirmed).
 STALL = 3.0
 #: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source.
 LAST_CONFIRMS = 20.0
@@ -110,7 +112,8 @@ class Subscription:
         self._max_message: int | None = None
         self._samples: deque[tuple[float, int]] = deque()
 
-    # -- what others ask ------------------------------------------------------------------------------------------------
+    # -- what others ask
+    # ------------------------------------------------------------------------------------------------
 
     def facts(self) -> Facts:
         """What the gate asks of the target, looked up now.
@@ -130,7 +133,9 @@ class Subscription:
                 self._exits.bind(self.terms.target)
             except Refused as fault:
                 return self._facts(consumers, None, False, str(fault))
-        return self._facts(consumers, self._target_type(self.terms.target), bound, "" if bound else self._exits.fault or "")
+        return self._facts(
+            consumers, self._target_type(self.terms.target), bound, "" if bound else self._exits.fault or ""
+        )
 
     def _facts(self, consumers: int | None, kind: str | None, bound: bool, alarm: str) -> Facts:
         return Facts(self.queue, self.terms.target, consumers, kind, bound, self.terms.consumers, alarm)
@@ -170,7 +175,8 @@ class Subscription:
         (then, before), (_, moved) = samples[0], samples[-1]
         return (moved - before) / (now - then) if now - then > 0.5 else 0.0
 
-    # -- its life -------------------------------------------------------------------------------------------------------
+    # -- its life
+    # -------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Runs in a greenlet of its own until `end`."""
@@ -194,7 +200,7 @@ class Subscription:
                     waits = back_off(0.1)
                 self._fault(fault)
                 self._pause(next(waits))
-            except Exception as fault:  # noqa: BLE001  whatever it is: this queue stops with its reason, the others go on
+            except Exception as fault:
                 log.debug("traceback", exc_info=True)
                 self._fault(Faulted(f'queue "{self.queue}": {type(fault).__name__}: {fault}'))
                 self._pause(next(waits))
@@ -252,7 +258,11 @@ class Subscription:
         target = self._link.target
         capped = self.terms.cap_priority and (4, 0) <= target.server_version < (4, 3)
         return Destination(
-            self.terms.target, target.user.encode(), target.frame_max, max_message=self._max_message, cap_priority=capped
+            self.terms.target,
+            target.user.encode(),
+            target.frame_max,
+            max_message=self._max_message,
+            cap_priority=capped,
         )
 
     def _verify(self) -> None:
@@ -327,7 +337,11 @@ class Subscription:
             for entry in relay.too_large:
                 self._export(self.queue, entry.tag, entry.wire)
                 relay.exported(entry)
-                log.warning('queue "%s": a message of %d bytes is too large for the target: exported', self.queue, len(entry.wire))
+                log.warning(
+                    'queue "%s": a message of %d bytes is too large for the target: exported',
+                    self.queue,
+                    len(entry.wire),
+                )
             relay.too_large.clear()
             relay.turn(now)
             self._link.flush()
@@ -335,7 +349,9 @@ class Subscription:
                 if channel.error is not None:
                     raise channel.error
             if source.cancelled:
-                raise Refused(f'queue "{self.queue}": the source cancelled our consumer: the queue was deleted or its node failed')
+                raise Refused(
+                    f'queue "{self.queue}": the source cancelled our consumer: the queue was deleted or its node failed'
+                )
             if relay.surprise is not None:
                 raise Faulted(f'queue "{self.queue}": {relay.surprise.text}')
             if self._ending or self.route is not route or self.terms != terms:
@@ -349,7 +365,8 @@ class Subscription:
             oldest = relay.ledger.oldest()
             if oldest is not None and now - oldest > STALL:
                 raise Faulted(
-                    f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; the old workers have the queue meanwhile'
+                    f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; '
+                    "the old workers have the queue meanwhile"
                 )
             if now - verified > EXIT_WATCH:
                 self._exits.bind(self.terms.target)
@@ -376,5 +393,8 @@ class Subscription:
         size = _TOO_LARGE.search(fault.text)
         if size is not None:
             self._max_message = int(size[1])
-            return Faulted(f'queue "{self.queue}": a message is larger than the {size[1]} bytes the target takes; it is exported on the next try')
+            return Faulted(
+                f'queue "{self.queue}": a message is larger than the {size[1]} bytes the target takes; '
+                "it is exported on the next try"
+            )
         return Faulted(f'queue "{self.queue}": {fault}')

@@ -1,8 +1,10 @@
 """AMQP 0-9-1 frames as offsets in a chunk of bytes, and the few frames we build ourselves.
 
-1. A frame is `type(1) channel(2) size(4) payload(size) 0xCE` (AMQP 0-9-1 section 4.2.3). This is the one file that knows 0xCE.
+1. A frame is `type(1) channel(2) size(4) payload(size) 0xCE` (AMQP 0-9-1 section 4.2.3). This is the one file that
+   knows 0xCE.
 2. Nothing is copied to look at it: `Cutter` keeps what is not yet whole and hands out the rest as offsets.
-3. Content is `method, header, body...` on one channel; the body may come in several frames or, when empty, in none (section 4.2.6).
+3. Content is `method, header, body...` on one channel; the body may come in several frames or, when empty, in none
+   (section 4.2.6).
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class FrameError(Exception):
 class Cutter:
     """Cuts a stream of bytes into whole frames, however it was split on the way.
 
-    `feed` a chunk, then walk `(type, channel, start, stop)` with `frames`, where `buffer[start:stop]` is the frame, head and end octet
+    `feed` a chunk, then walk `(type, channel, start, stop)` with `frames`, where `buffer[start:stop]` is the frame,
+    head and end octet
     included. What is left over is kept for the next chunk.
     """
 
@@ -168,13 +171,21 @@ def nack(channel: int, tag: int, *, multiple: bool, requeue: bool) -> bytes:
     return _tagged(METHOD, channel, 13, NACK, tag, multiple | requeue << 1, END)
 
 
-def deliver_head(channel: int, consumer: bytes, tag: int, redelivered: bool, exchange: bytes, routing_key: bytes) -> bytes:
-    """Build the `basic.deliver` method frame (section 1.8.3.9): the broker's end of the wire, for tests and rehearsals."""
-    payload = DELIVER + shortstr(consumer) + struct.pack(">QB", tag, redelivered) + shortstr(exchange) + shortstr(routing_key)
+def deliver_head(
+    channel: int, consumer: bytes, tag: int, redelivered: bool, exchange: bytes, routing_key: bytes
+) -> bytes:
+    """Build the `basic.deliver` method frame (section 1.8.3.9): the broker's end of the wire, for tests and
+    rehearsals.
+    """
+    payload = (
+        DELIVER + shortstr(consumer) + struct.pack(">QB", tag, redelivered) + shortstr(exchange) + shortstr(routing_key)
+    )
     return frame(METHOD, channel, payload)
 
 
 def return_head(channel: int, code: int, text: bytes, exchange: bytes, routing_key: bytes) -> bytes:
-    """Build the `basic.return` method frame (section 1.8.3.8): the broker's end of the wire, for tests and rehearsals."""
+    """Build the `basic.return` method frame (section 1.8.3.8): the broker's end of the wire, for tests and
+    rehearsals.
+    """
     payload = RETURN + struct.pack(">H", code) + shortstr(text) + shortstr(exchange) + shortstr(routing_key)
     return frame(METHOD, channel, payload)

@@ -1,8 +1,10 @@
 """What was published and is not yet confirmed, and which source deliveries may therefore be acked.
 
-1. Source tags come in ascending order, and each is published at once: the order of the tags is the order of the sequence numbers.
+1. Source tags come in ascending order, and each is published at once: the order of the tags is the order of the
+   sequence numbers.
 2. A tag may be acked only when its publish was confirmed, and was neither returned nor nacked on the way.
-3. `basic.return` comes before the confirm of the same message and carries no number (RabbitMQ, "publisher confirms"): it is matched by the bytes
+3. `basic.return` comes before the confirm of the same message and carries no number (RabbitMQ, "publisher confirms"):
+   it is matched by the bytes
    that were sent, the oldest first, and the confirm that follows does not count.
 4. Tags and sequence numbers belong to one pair of channels. After a reconnect there is a new ledger.
 """
@@ -68,7 +70,9 @@ class Ledger:
 
     @property
     def at_risk(self) -> int:
-        """How many messages the target may have although they go back to the source: if the channel ends now, they may be doubled."""
+        """How many messages the target may have although they go back to the source: if the channel ends now, they
+        may be doubled.
+        """
         return sum(entry.state != State.BACK for entry in self._entries)
 
     def oldest(self) -> float | None:
@@ -137,7 +141,8 @@ class Ledger:
     def returned(self, header: bytes, bodies: bytes) -> bool:
         """A message came back, known by its header frame and body frames; whether it is one of ours.
 
-        RabbitMQ from 3.13 on writes the header of a return anew (semantics.md, 6.1): where no header is the same, the body decides.
+        RabbitMQ from 3.13 on writes the header of a return anew (semantics.md, 6.1): where no header is the same, the
+        body decides.
         """
         sent = [entry for entry in self._open.values() if entry.state == State.SENT]
         same = next((entry for entry in sent if entry.wire.startswith(header)), None)
@@ -149,7 +154,8 @@ class Ledger:
         return True
 
     def ackable(self, most: int = -1) -> int:
-        """Take the longest run of confirmed messages from the front, at most `most` of them; return the last tag, 0 if none.
+        """Take the longest run of confirmed messages from the front, at most `most` of them; return the last tag, 0
+        if none.
 
         All tags up to it may be acked with `multiple`.
         """

@@ -1,6 +1,8 @@
-"""How many messages a canary may take: it holds acks back, so that the broker has no credit to give us and old workers get the rest.
+"""How many messages a canary may take: it holds acks back, so that the broker has no credit to give us and old
+workers get the rest.
 
-A consumer of higher priority takes everything it has credit for (RabbitMQ, "consumer priorities"). What limits it is the prefetch count,
+A consumer of higher priority takes everything it has credit for (RabbitMQ, "consumer priorities"). What limits it is
+the prefetch count,
 and what frees prefetch is the ack: a held ack costs nothing but a message more in flight.
 """
 
@@ -67,7 +69,9 @@ class Rate:
 
 
 class First:
-    """The first `total` messages and not one more: the last prefetch of them is acked only after the subscription is gone."""
+    """The first `total` messages and not one more: the last prefetch of them is acked only after the subscription is
+    gone.
+    """
 
     def __init__(self, total: int, window: int) -> None:
         self.total = total

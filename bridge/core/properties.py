@@ -1,7 +1,9 @@
 """Content-header bytes: find, cut and replace entries; nothing else is decoded.
 
-The payload of a content-header frame is `class(2) weight(2) body-size(8) flags(2) property...` (AMQP 0-9-1 section 4.2.6.1). RabbitMQ up to
-3.12 hands it on as the publisher wrote it, and a decode-encode round trip of any Python client changes it (semantics.md, 6.2), so an edit here
+The payload of a content-header frame is `class(2) weight(2) body-size(8) flags(2) property...` (AMQP 0-9-1 section
+4.2.6.1). RabbitMQ up to
+3.12 hands it on as the publisher wrote it, and a decode-encode round trip of any Python client changes it
+(semantics.md, 6.2), so an edit here
 is a join of slices of what came in, with new bytes only where an entry is replaced.
 """
 
@@ -49,7 +51,8 @@ _LAYOUT: Final = (
     (CLUSTER_ID, _SHORTSTR),
 )
 
-#: Length of a field value by its type tag, as RabbitMQ reads them (semantics.md, 6.1); the others carry a length of their own.
+#: Length of a field value by its type tag, as RabbitMQ reads them (semantics.md, 6.1); the others carry a length of
+#: their own.
 _FIXED: Final = {
     **dict.fromkeys(b"tbB", 1),
     **dict.fromkeys(b"su", 2),
@@ -73,7 +76,9 @@ class Malformed(Exception):
 
 
 class Field(NamedTuple):
-    """One entry of a header table: `payload[start:stop]` is all of it, `payload[value:stop]` the value behind its type tag."""
+    """One entry of a header table: `payload[start:stop]` is all of it, `payload[value:stop]` the value behind its
+    type tag.
+    """
 
     name: bytes
     tag: int

@@ -1,9 +1,12 @@
 """One queue: delivery, publish, confirm, ack; bytes in, bytes and events out.
 
-1. A delivery is published in the turn in which it comes, and acked last of all: after the target confirmed it and did not return it.
-2. The channel has the same number on both connections, so header and body frames of a message that needs no edit leave as the very slice
+1. A delivery is published in the turn in which it comes, and acked last of all: after the target confirmed it and did
+   not return it.
+2. The channel has the same number on both connections, so header and body frames of a message that needs no edit
+   leave as the very slice
    they came in.
-3. The first surprise ends it: nothing more is published, what is confirmed may still be acked, the rest goes back with the channel.
+3. The first surprise ends it: nothing more is published, what is confirmed may still be acked, the rest goes back
+   with the channel.
 4. `Relay` knows no connection: what it wants sent stands in `to_target` and `to_source`.
 """
 
@@ -19,7 +22,8 @@ from bridge.core.pace import Pace
 _NULL = ord("V")
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
-#: RabbitMQ 4.0 to 4.2 puts a priority above this in a class of its own, which holds back due messages of the ladder (semantics.md, 8.2).
+#: RabbitMQ 4.0 to 4.2 puts a priority above this in a class of its own, which holds back due messages of the ladder
+#: (semantics.md, 8.2).
 PRIORITY_CAP = 4
 
 
@@ -99,7 +103,8 @@ class Relay:
             self.surprise = Surprise(reason, text)
             self._out.alerts.add(self.channel)
 
-    # -- from the source ------------------------------------------------------------------------------------------------
+    # -- from the source
+    # ------------------------------------------------------------------------------------------------
 
     def deliver(self, tag: int, redelivered: int, wire: bytes, size: int, flags: int, wall: float, at: float) -> None:
         """Take one whole message.
@@ -189,7 +194,9 @@ class Relay:
             if task is not None and wire[bodies + 7 : bodies + 8] == b"[":
                 # Protocol 2 in JSON always is a list; only a hybrid of both protocols is a mapping.
                 return None
-            compression = next((properties.text(payload, entry) for entry in entries if entry.name == b"compression"), None)
+            compression = next(
+                (properties.text(payload, entry) for entry in entries if entry.name == b"compression"), None
+            )
             return eta.of_body(
                 frames.body_of(wire, bodies),
                 properties.string(payload, found.get(properties.CONTENT_TYPE)),
@@ -244,9 +251,12 @@ class Relay:
             raise frames.FrameError(f"content frame on channel {self.channel} without a delivery before it")
         if gathered.add(kind, wire):
             self._gathered = None
-            self.deliver(gathered.tag, gathered.redelivered, b"".join(gathered.parts), gathered.size, gathered.flags, wall, at)
+            self.deliver(
+                gathered.tag, gathered.redelivered, b"".join(gathered.parts), gathered.size, gathered.flags, wall, at
+            )
 
-    # -- from the target ------------------------------------------------------------------------------------------------
+    # -- from the target
+    # ------------------------------------------------------------------------------------------------
 
     def confirmed(self, seq: int, multiple: bool, at: float) -> None:
         """The target took the message `seq` (and all before it)."""
@@ -270,17 +280,23 @@ class Relay:
             self.stop("out of step", str(fault))
             return
         self.counts.nacked += count
-        self.stop("nacked", f'target rejected {count} messages for queue "{self.to.queue}" (basic.nack): it is full or failing')
+        self.stop(
+            "nacked",
+            f'target rejected {count} messages for queue "{self.to.queue}" (basic.nack): it is full or failing',
+        )
 
     def returned(self, code: int, text: str, key: str, header: bytes, bodies: bytes) -> None:
         """The target found no queue for a message."""
         self.counts.returned += 1
-        self.stop("unroutable", f'target returned a message for queue "{self.to.queue}" ({code} {text}, routing key "{key}")')
+        self.stop(
+            "unroutable", f'target returned a message for queue "{self.to.queue}" ({code} {text}, routing key "{key}")'
+        )
         if not self.ledger.returned(header, bodies):
             # Which one it was is not known: its confirm must not lead to an ack, so there are no more acks at all.
             self.ledger = Ledger()
 
-    # -- to the source --------------------------------------------------------------------------------------------------
+    # -- to the source
+    # --------------------------------------------------------------------------------------------------
 
     def exported(self, entry: Entry) -> None:
         """A message that was too large is safe in a file."""
@@ -340,7 +356,9 @@ class _Gathered:
 
 
 def _time_left(payload: bytes, entries: list[properties.Field], wall: float) -> bytes | None:
-    """The expiration that is left by the absolute `expires` header, in milliseconds; None leaves it as it was (semantics.md, 8.1)."""
+    """The expiration that is left by the absolute `expires` header, in milliseconds; None leaves it as it was
+    (semantics.md, 8.1).
+    """
     for entry in entries:
         if entry.name == b"expires" and entry.tag == ord("S"):
             try:

@@ -69,11 +69,19 @@ def gate(facts: Facts) -> Refused | None:
     """The first check that keeps messages from the target; None when all pass."""
     name = f'queue "{facts.queue}": target queue "{facts.target}"'
     if facts.alarm:
-        return Refused(f"{name}: the target takes no publishes now: {facts.alarm}", "clear the alarm on the target, then ask again")
+        return Refused(
+            f"{name}: the target takes no publishes now: {facts.alarm}", "clear the alarm on the target, then ask again"
+        )
     if facts.consumers is None:
-        return Refused(f"{name} does not exist", f'declare "{facts.target}" as a quorum queue on the target: start its workers once')
+        return Refused(
+            f"{name} does not exist",
+            f'declare "{facts.target}" as a quorum queue on the target: start its workers once',
+        )
     if facts.type not in (None, "quorum"):
-        return Refused(f"{name} is a {facts.type} queue, not a quorum queue", f'delete it and declare "{facts.target}" with x-queue-type: quorum')
+        return Refused(
+            f"{name} is a {facts.type} queue, not a quorum queue",
+            f'delete it and declare "{facts.target}" with x-queue-type: quorum',
+        )
     if not facts.exit_bound:
         return Refused(f"{name}: its exit from the ladder is not bound", "see the reason of the ladder in the status")
     if facts.consumers < facts.consumers_wanted:

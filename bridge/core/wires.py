@@ -1,6 +1,7 @@
 """The two connections as the relays see them: which frames are theirs, and which belong to pika.
 
-Each `receive` takes a chunk as it came from the socket and returns the frames that are not ours, whole and in order. A relay that fails is
+Each `receive` takes a chunk as it came from the socket and returns the frames that are not ours, whole and in order.
+A relay that fails is
 stopped with its reason, and never stops another; a stream that is out of step ends the connection (`FrameError`).
 """
 
@@ -72,7 +73,9 @@ class SourceWire:
         """The channel is gone."""
         self.relays.pop(channel, None)
 
-    def _content(self, buffer: bytes, start: int, relay: Relay, tag: int, redelivered: int, wall: float, at: float) -> int:
+    def _content(
+        self, buffer: bytes, start: int, relay: Relay, tag: int, redelivered: int, wall: float, at: float
+    ) -> int:
         """Deliver the content that starts at `start` if all of it is here, else begin to gather it; where to go on."""
         if len(buffer) - start > frames.CONTENT_HEAD:
             kind, channel, size, _, _, body_size, flags = _content_at(buffer, start)

@@ -27,9 +27,14 @@ def listen(path: str) -> gevent_socket.socket:
     try:
         if where.exists():
             if not stat.S_ISSOCK(where.stat().st_mode):
-                raise Refused(f"admin.socket: {path} is there and is not a socket", hint="remove it, or name another path")
+                raise Refused(
+                    f"admin.socket: {path} is there and is not a socket", hint="remove it, or name another path"
+                )
             if _answers(path):
-                raise Refused(f"admin.socket: another daemon listens on {path}", hint="stop it, or name another path in admin.socket")
+                raise Refused(
+                    f"admin.socket: another daemon listens on {path}",
+                    hint="stop it, or name another path in admin.socket",
+                )
             where.unlink()
         where.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         listener = gevent_socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,0 +1,115 @@
+"""A relay between two ends made of the same core: deliver in, publish out, confirm in, ack out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pika import frame as pika_frame
+from pika import spec
+
+from bridge.core import frames
+from bridge.core.pace import Free, Pace
+from bridge.core.relay import Counts, Destination, Outbox, Relay
+from bridge.core.wires import SourceWire, TargetWire
+
+#: 2030-01-01T00:00:00Z
+WALL = 1_893_456_000.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """A message as it left for the target."""
+
+    exchange: str
+    routing_key: str
+    header: bytes
+    body: bytes
+    wire: bytes
+
+
+class Playbook:
+    """One queue `mail` on channel 5, and the brokers at both ends of it."""
+
+    channel = 5
+
+    def __init__(self, to: Destination | None = None, pace: Pace | None = None) -> None:
+        self.out = Outbox()
+        self.counts = Counts()
+        self.relay = Relay(self.channel, to or Destination("mail", b"bridge"), pace or Free(500), self.counts, self.out)
+        self.source = SourceWire()
+        self.target = TargetWire()
+        self.source.relays[self.channel] = self.relay
+        self.target.relays[self.channel] = self.relay
+        self.now = 100.0
+        self.wall = WALL
+        self.tag = 0
+
+    # -- the source's end
+    # -----------------------------------------------------------------------------------------------
+
+    def delivery(self, wire: bytes, *, redelivered: bool = False, channel: int | None = None) -> bytes:
+        """A delivery as the old broker sends it, with the next tag."""
+        self.tag += 1
+        return frames.deliver_head(channel or self.channel, b"bridge", self.tag, redelivered, b"", b"mail") + wire
+
+    def deliver(self, *wires: bytes) -> list[Published]:
+        """Deliver messages in one chunk; what was published of them."""
+        self.receive(b"".join(self.delivery(wire) for wire in wires))
+        return self.published()
+
+    def receive(self, chunk: bytes) -> bytes:
+        return self.source.receive(chunk, self.wall, self.now)
+
+    def acks(self) -> list[tuple[int, bool]]:
+        """What was acked at the source since the last time: (tag, multiple)."""
+        found = []
+        for wire in self.out.to_source:
+            method = pika_frame.decode_frame(wire)[1].method
+            assert isinstance(method, spec.Basic.Ack)
+            found.append((method.delivery_tag, method.multiple))
+        self.out.to_source.clear()
+        return found
+
+    # -- the target's end
+    # -----------------------------------------------------------------------------------------------
+
+    def published(self) -> list[Published]:
+        """What was published since the last time, read by pika."""
+        stream = b"".join(self.out.to_target)
+        self.out.to_target.clear()
+        found: list[Published] = []
+        while stream:
+            consumed, method = pika_frame.decode_frame(stream)
+            assert isinstance(method.method, spec.Basic.Publish)
+            assert method.method.mandatory
+            stream = stream[consumed:]
+            size = frames.frame_at(stream, 0)[2]
+            header, left = stream[7 : 7 + size], int.from_bytes(stream[11:19], "big")
+            stop = frames.content_stop(stream, size + frames.OVERHEAD, self.channel, left)
+            assert stop, "a publish whose content is not whole"
+            body = frames.body_of(stream[:stop], size + frames.OVERHEAD)
+            assert len(body) == left
+            exchange, key = method.method.exchange, method.method.routing_key
+            found.append(Published(exchange, key, header, body, stream[:stop]))
+            stream = stream[stop:]
+        return found
+
+    def answer(self, wire: bytes) -> bytes:
+        return self.target.receive(wire, self.now)
+
+    def confirm(self, seq: int, *, multiple: bool = False) -> list[tuple[int, bool]]:
+        """Confirm a publish; what was acked thereby."""
+        assert self.answer(frames.ack(self.channel, seq, multiple=multiple)) == b""
+        return self.acks()
+
+    def nack(self, seq: int, *, multiple: bool = False) -> list[tuple[int, bool]]:
+        """Refuse a publish; what was acked thereby."""
+        self.answer(frames.nack(self.channel, seq, multiple=multiple, requeue=False))
+        return self.acks()
+
+    def give_back(self, message: Published) -> None:
+        """Return a message: no queue took it."""
+        head = frames.return_head(
+            self.channel, 312, b"NO_ROUTE", message.exchange.encode(), message.routing_key.encode()
+        )
+        self.answer(head + message.wire)

@@ -1,0 +1,473 @@
+"""One queue, as a trace of the wire: deliver in, publish out, confirm in, ack out."""
+
+from __future__ import annotations
+
+import collections
+import struct
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core import frames, ladder
+from bridge.core import properties as p
+from bridge.core.pace import First, Rate
+from bridge.core.relay import Destination
+from tests.support import wire
+from tests.support.playbook import WALL, Playbook
+
+NOW = datetime.fromtimestamp(WALL, UTC)
+
+
+def at(**ahead: float) -> str:
+    return (NOW + timedelta(**ahead)).isoformat()
+
+
+def key(seconds: int, queue: str = "mail") -> str:
+    return ladder.entry(seconds, ladder.exit_word(queue)).routing_key
+
+
+# -- due messages
+# ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_due_task_leaves_as_the_bytes_it_came_in() -> None:
+    book = Playbook()
+    [out] = book.deliver(task := wire.task())
+    assert (out.exchange, out.routing_key) == ("", "mail")
+    assert out.wire == task
+    assert book.acks() == []
+    assert book.confirm(1) == [(1, True)]
+    assert (book.counts.taken, book.counts.moved, book.counts.converted, len(book.relay.ledger)) == (1, 1, 0, 0)
+
+
+def test_many_in_one_chunk_are_acked_at_once() -> None:
+    book = Playbook()
+    assert len(book.deliver(*[wire.task(id=f"{n}") for n in range(50)])) == 50
+    assert book.confirm(50, multiple=True) == [(50, True)]
+
+
+def test_acks_wait_for_the_gap() -> None:
+    book = Playbook()
+    book.deliver(wire.task(), wire.task(), wire.task())
+    assert book.confirm(2) == []
+    assert book.confirm(1) == [(2, True)]
+    assert book.confirm(3) == [(3, True)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 131064, 131065, 400_000])
+def test_bodies_of_any_length(size: int) -> None:
+    book = Playbook()
+    body = bytes(size)
+    [out] = book.deliver(wire.task(body))
+    assert out.body == body
+    assert out.wire == wire.task(body)
+
+
+@given(st.data())
+def test_a_stream_cut_anywhere_is_the_same_stream(data: st.DataObject) -> None:
+    book = Playbook()
+    tasks = [
+        wire.task(id="1"),
+        wire.task(b"", id="2"),
+        wire.task(bytes(50), frame_max=28, id="3"),
+        wire.task(eta=at(seconds=9)),
+    ]
+    heartbeat = frames.frame(frames.HEARTBEAT, 0, b"")
+    stream = b"".join(heartbeat + book.delivery(task) for task in tasks)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    others = b"".join(book.receive(stream[a:b]) for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True))
+    assert [out.wire for out in book.published()] == tasks
+    assert others == heartbeat * 4
+
+
+def test_byte_by_byte() -> None:
+    book = Playbook()
+    task = wire.task(bytes(30), frame_max=20)
+    for byte in book.delivery(task):
+        book.receive(bytes((byte,)))
+    [out] = book.published()
+    assert out.wire == task
+
+
+def test_messages_of_two_queues_interleaved_on_the_wire() -> None:
+    book = Playbook()
+    task = wire.task(bytes(30), frame_max=20)
+    parts = frames.Cutter()
+    stream = book.delivery(task)
+    parts.feed(stream)
+    pieces = [stream[start:stop] for _, _, start, stop in parts.frames()]
+    foreign = frames.frame(frames.BODY, 9, b"not ours")
+    assert book.receive(foreign.join(pieces)) == foreign * (len(pieces) - 1)
+    assert [out.wire for out in book.published()] == [task]
+
+
+def test_the_bodys_frames_are_cut_again_for_a_smaller_target() -> None:
+    book = Playbook(Destination("mail", frame_max=4096))
+    task = wire.task(body := bytes(range(256)) * 64)
+    [out] = book.deliver(task)
+    assert out.body == body
+    cutter = frames.Cutter()
+    cutter.feed(out.wire)
+    assert all(stop - start <= 4096 for _, _, start, stop in cutter.frames())
+
+
+def test_a_larger_frame_of_the_target_changes_nothing() -> None:
+    book = Playbook(Destination("mail", frame_max=1000))
+    [out] = book.deliver(task := wire.task(bytes(1800), frame_max=900))
+    assert out.wire == task
+    [out] = book.deliver(task := wire.task(b"", argsrepr="x" * 1200))
+    assert out.wire == task
+
+
+# -- ETA
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_eta_enters_the_ladder_at_its_highest_bit() -> None:
+    book = Playbook()
+    [out] = book.deliver(task := wire.task(eta=at(seconds=90.9)))
+    assert (out.exchange, out.routing_key) == ("celery_delayed_6", key(90))
+    assert out.wire == task
+    assert book.confirm(1) == [(1, True)]
+    assert (book.counts.moved, book.counts.converted) == (1, 1)
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 0.0, 0.4, 0.999])
+def test_what_is_due_goes_directly_with_its_eta_kept(ahead: float) -> None:
+    book = Playbook()
+    [out] = book.deliver(task := wire.task(eta=at(seconds=ahead)))
+    assert (out.exchange, out.routing_key) == ("", "mail")
+    assert out.wire == task
+
+
+def test_an_eta_too_far_ahead_is_clamped() -> None:
+    book = Playbook()
+    [out] = book.deliver(wire.task(eta=at(days=365 * 9)))
+    assert (out.exchange, out.routing_key) == ("celery_delayed_27", key(2**28 - 1))
+
+
+@pytest.mark.parametrize("eta", ["", "tomorrow", 5, 5.0, False, [], b"T" + struct.pack(">Q", 1_900_000_000)])
+def test_an_eta_that_no_worker_reads_moves_unchanged_and_is_counted(eta: object) -> None:
+    book = Playbook()
+    [out] = book.deliver(task := wire.task(eta=eta))
+    assert (out.exchange, out.wire) == ("", task)
+    assert book.counts.eta_unreadable == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"stamps": {"eta": "2031-01-01T00:00:00"}},
+        {"argsrepr": "\x03etaS\x00\x00\x00\x132031-01-01T00:00:00"},
+        {"kwargsrepr": "{'eta': '2031-01-01T00:00:00'}"},
+    ],
+)
+def test_an_eta_that_is_not_the_tasks_is_none(headers: dict[str, object]) -> None:
+    book = Playbook()
+    [out] = book.deliver(task := wire.task(**headers))
+    assert (out.exchange, out.wire) == ("", task)
+    [out] = book.deliver(wire.task(**headers, eta=at(seconds=4)))
+    assert (out.exchange, out.routing_key) == ("celery_delayed_2", key(4))
+
+
+def test_protocol_1_has_its_eta_in_the_body() -> None:
+    book = Playbook()
+    body = b'{"task": "t", "id": "1", "args": [], "kwargs": {}, "eta": "%s", "utc": true}' % at(seconds=70).encode()
+    [out] = book.deliver(task := wire.task(body, headers={}))
+    assert (out.exchange, out.routing_key, out.wire) == ("celery_delayed_6", key(70), task)
+    [out] = book.deliver(wire.task(body, properties={p.HEADERS: None}))
+    assert out.routing_key == key(70)
+
+
+def test_protocol_1_compressed() -> None:
+    import zlib
+
+    body = zlib.compress(b'{"task": "t", "id": "1", "args": [], "eta": "%s"}' % at(seconds=5).encode())
+    book = Playbook()
+    [out] = book.deliver(task := wire.task(body, headers={"compression": "application/x-gzip"}))
+    assert (out.routing_key, out.wire) == (key(5), task)
+
+
+def test_protocol_1_that_cannot_be_read_moves_unchanged() -> None:
+    book = Playbook()
+    [out] = book.deliver(task := wire.task(b"\x80not json", headers={}))
+    assert (out.exchange, out.wire) == ("", task)
+    assert book.counts.eta_unreadable == 1
+
+
+def test_a_mixture_of_both_protocols_is_read_from_its_body() -> None:
+    book = Playbook()
+    body = b'{"args": [], "kwargs": {}, "eta": "%s"}' % at(seconds=33).encode()
+    [out] = book.deliver(wire.task(body, eta=...))
+    assert out.routing_key == key(33)
+
+
+def test_protocol_2_without_any_eta_header_is_due() -> None:
+    book = Playbook()
+    [out] = book.deliver(task := wire.task(eta=...))
+    assert (out.exchange, out.wire) == ("", task)
+
+
+# -- what is cut out
+# --------------------------------------------------------------------------------------------------------
+
+PAST = {
+    "x-death": [{"count": 1, "queue": "celery_delayed_5"}],
+    "x-first-death-queue": "celery_delayed_5",
+    "x-delivery-count": 3,
+}
+
+
+def test_the_messages_past_is_cut_and_nothing_else() -> None:
+    book = Playbook()
+    [out] = book.deliver(wire.task(**PAST, CC=["other"], BCC=["more"], mine="x-death stays in a value"))
+    assert out.wire == wire.task(mine="x-death stays in a value")
+    [out] = book.deliver(wire.task(**PAST, eta=at(seconds=2)))
+    assert out.wire == wire.task(eta=at(seconds=2))
+
+
+def test_a_foreign_user_is_cut_and_ours_is_kept() -> None:
+    book = Playbook()
+    [out] = book.deliver(wire.task(properties={p.USER_ID: wire.shortstr(b"app")}))
+    assert out.wire == wire.task()
+    [out] = book.deliver(task := wire.task(properties={p.USER_ID: wire.shortstr(b"bridge")}))
+    assert out.wire == task
+
+
+def expiring(milliseconds: bytes, **headers: object) -> bytes:
+    return wire.task(properties={p.EXPIRATION: wire.shortstr(milliseconds)}, **headers)
+
+
+def test_expiration_is_what_is_left_by_the_expires_header() -> None:
+    book = Playbook()
+    [out] = book.deliver(expiring(b"60000", expires=at(seconds=20)))
+    assert out.wire == expiring(b"20000", expires=at(seconds=20))
+    [out] = book.deliver(expiring(b"60000", expires=at(seconds=-20)))
+    assert out.wire == expiring(b"1", expires=at(seconds=-20))
+
+
+@pytest.mark.parametrize("expires", [None, "soon", b"S\x00\x00\x00\x01\xff"])
+def test_expiration_without_a_readable_header_stays(expires: object) -> None:
+    book = Playbook()
+    [out] = book.deliver(task := expiring(b"60000", expires=expires))
+    assert out.wire == task
+
+
+def test_expiration_never_goes_into_the_ladder() -> None:
+    book = Playbook()
+    [out] = book.deliver(expiring(b"60000", eta=at(seconds=120)))
+    assert out.wire == wire.task(eta=at(seconds=120))
+
+
+@pytest.mark.parametrize(
+    ("priority", "cap", "sent"), [(9, True, 4), (5, True, 4), (4, True, 4), (0, True, 0), (9, False, 9)]
+)
+def test_priority_is_capped_in_the_ladder_only(priority: int, cap: bool, sent: int) -> None:
+    book = Playbook(Destination("mail", cap_priority=cap))
+    given = {p.PRIORITY: bytes((priority,))}
+    [out] = book.deliver(wire.task(properties=given, eta=at(seconds=8)))
+    assert out.wire == wire.task(properties={p.PRIORITY: bytes((sent,))}, eta=at(seconds=8))
+    [out] = book.deliver(task := wire.task(properties=given))
+    assert out.wire == task
+    assert book.counts.priority_capped == (sent != priority)
+
+
+def test_a_missing_priority_stays_missing() -> None:
+    book = Playbook(Destination("mail", cap_priority=True))
+    [out] = book.deliver(task := wire.task(properties={p.PRIORITY: None}, eta=at(seconds=8)))
+    assert out.wire == task
+
+
+def test_a_message_without_any_property() -> None:
+    book = Playbook()
+    task = frames.header_frame(5, wire.header({}, 2)) + frames.body_frames(5, b"hi", 4096)
+    [out] = book.deliver(task)
+    assert (out.exchange, out.wire) == ("", task)
+
+
+# -- surprises
+# --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_return_stops_the_queue_and_is_never_acked() -> None:
+    book = Playbook()
+    _first, second, _third = book.deliver(wire.task(id="1"), wire.task(id="2"), wire.task(id="3"))
+    book.give_back(second)
+    assert book.out.alerts == {5}
+    assert book.relay.surprise is not None
+    assert book.relay.surprise.reason == "unroutable"
+    assert book.confirm(3, multiple=True) == [(1, True)]
+    book.relay.last_turn()
+    assert book.acks() == [(3, False)]
+    assert (book.counts.returned, book.counts.moved, book.relay.ledger.at_risk) == (1, 2, 0)
+    assert book.deliver(wire.task(id="4")) == []
+
+
+def test_a_return_that_cannot_be_matched_ends_all_acks() -> None:
+    book = Playbook()
+    [_one] = book.deliver(wire.task(id="1"))
+    head = frames.return_head(5, 312, b"NO_ROUTE", b"", b"mail")
+    book.answer(head + wire.task(b"another body", id="other"))
+    assert book.confirm(1) == []
+    book.relay.last_turn()
+    assert book.acks() == []
+
+
+def test_a_return_in_pieces_with_a_long_body() -> None:
+    book = Playbook()
+    [out] = book.deliver(wire.task(bytes(500), frame_max=100))
+    head = frames.return_head(5, 312, b"NO_ROUTE", b"", b"mail")
+    for byte in head + out.wire:
+        book.answer(bytes((byte,)))
+    assert book.confirm(1) == []
+    assert book.counts.returned == 1
+
+
+def test_a_nack_stops_the_queue() -> None:
+    book = Playbook()
+    book.deliver(wire.task(id="1"), wire.task(id="2"), wire.task(id="3"))
+    assert book.nack(2) == []
+    assert book.relay.surprise is not None
+    assert book.relay.surprise.reason == "nacked"
+    assert book.confirm(3, multiple=True) == [(1, True)]
+    book.relay.last_turn()
+    assert book.acks() == [(3, False)]
+    assert (book.counts.nacked, book.counts.moved) == (1, 2)
+
+
+@pytest.mark.parametrize("answer", [frames.ack(5, 9, multiple=False), frames.nack(5, 9, multiple=True, requeue=False)])
+def test_an_answer_to_what_was_not_sent_stops_the_queue(answer: bytes) -> None:
+    book = Playbook()
+    book.deliver(wire.task())
+    book.answer(answer)
+    assert book.relay.surprise is not None
+    assert book.relay.surprise.reason == "out of step"
+    assert book.acks() == []
+
+
+def test_a_header_that_is_not_amqp_stops_the_queue_and_no_other() -> None:
+    book = Playbook()
+    broken = frames.header_frame(5, struct.pack(">HHQH", 60, 0, 0, p.HEADERS) + b"\x00\x00\x00\x09\x03eta")
+    assert book.deliver(broken) == []
+    assert book.relay.surprise is not None
+    assert book.relay.surprise.reason == "malformed"
+    foreign = frames.frame(frames.METHOD, 9, b"\x00\x14\x00\x28")
+    assert book.receive(foreign) == foreign
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_fault_of_ours_stops_the_queue_with_its_name(pieces: bool) -> None:
+    book = Playbook()
+    # A header frame so short that its property list would stand behind its end.
+    broken = frames.header_frame(5, struct.pack(">HHQH", 60, 0, 0, p.CONTENT_TYPE)[:14])
+    stream = book.delivery(broken)
+    for chunk in [stream[:-1], stream[-1:]] if pieces else [stream]:
+        book.receive(chunk)
+    assert book.relay.surprise is not None
+    assert book.relay.surprise.reason in ("broken", "malformed")
+    assert book.published() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        frames.frame(frames.BODY, 5, b"body before header"),
+        frames.header_frame(5, wire.header({}, 2)) * 2,
+        frames.header_frame(5, b"short"),
+        frames.header_frame(5, wire.header({}, 2)) + frames.frame(frames.BODY, 5, b"three"),
+    ],
+)
+def test_content_out_of_order_ends_the_connection(content: bytes) -> None:
+    book = Playbook()
+    stream = book.delivery(content)
+    with pytest.raises(frames.FrameError):
+        collections.deque((book.receive(bytes((byte,))) for byte in stream), maxlen=0)
+
+
+def test_content_without_a_delivery_ends_the_connection() -> None:
+    with pytest.raises(frames.FrameError, match="without a delivery"):
+        Playbook().receive(wire.task())
+    with pytest.raises(frames.FrameError, match="without a return"):
+        Playbook().answer(wire.task())
+
+
+def test_the_first_reason_stays() -> None:
+    book = Playbook()
+    book.relay.stop("first", "why")
+    book.relay.stop("second", "not this")
+    assert book.relay.surprise == ("first", "why")
+
+
+# -- too large
+# --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_too_large_is_held_until_it_is_exported() -> None:
+    book = Playbook(Destination("mail", max_message=200_000))
+    outs = book.deliver(wire.task(id="1"), large := wire.task(bytes(200_001)), wire.task(bytes(200_000)))
+    assert len(outs) == 2
+    [entry] = book.relay.too_large
+    assert (entry.tag, entry.wire) == (2, large)
+    assert 5 in book.out.alerts
+    assert book.confirm(2, multiple=True) == [(1, True)]
+    book.relay.exported(entry)
+    book.relay.turn(book.now)
+    assert book.acks() == [(3, True)]
+    assert (book.counts.exported, book.counts.moved) == (1, 2)
+
+
+# -- canary
+# -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_holds_acks_back() -> None:
+    book = Playbook(pace=Rate(20.0, 500, 100.0))
+    assert book.relay.pace.prefetch == 2
+    book.deliver(wire.task(), wire.task())
+    assert book.confirm(2, multiple=True) == []
+    book.now += 0.05
+    book.relay.turn(book.now)
+    assert book.acks() == [(1, True)]
+    book.now += 10.0
+    book.relay.turn(book.now)
+    assert book.acks() == [(2, True)]
+    assert not book.relay.finished
+
+
+def test_the_first_so_many_and_no_more() -> None:
+    book = Playbook(pace=First(3, 2))
+    assert book.relay.pace.prefetch == 2
+    book.deliver(wire.task(), wire.task())
+    assert book.confirm(2, multiple=True) == [(1, True)]
+    assert not book.relay.finished
+    book.deliver(wire.task())
+    assert book.relay.finished
+    assert book.confirm(3) == []
+    assert book.out.alerts == {5}
+    book.relay.last_turn()
+    assert book.acks() == [(3, True)]
+
+
+def test_a_queue_without_limit_never_finishes() -> None:
+    book = Playbook()
+    book.deliver(wire.task())
+    assert not book.relay.finished
+
+
+def test_redelivered_messages_are_counted() -> None:
+    book = Playbook()
+    book.receive(book.delivery(wire.task(), redelivered=True))
+    assert book.counts.redelivered == 1
+    assert len(book.published()) == 1
+
+
+def test_forgotten_channels_are_pikas_again() -> None:
+    book = Playbook()
+    book.source.forget(5)
+    book.target.forget(5)
+    stream = book.delivery(wire.task())
+    assert book.receive(stream) == stream
+    answer = frames.ack(5, 1, multiple=False)
+    assert book.answer(answer) == answer
