@@ -1,0 +1,112 @@
+"""The daemon under rehearsal: its configuration, its process, and what it says about itself."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+
+from bridge.admin_client import fetch_status
+from bridge.errors import LabError, Unreachable
+from bridge.lab.crew import Crew, Member
+from bridge.lab.deadline import until
+
+#: Seconds in which the daemon must be connected, and those in which it must have ended after SIGTERM.
+READY_WITHIN = 60.0
+ENDED_WITHIN = 60.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The daemon's books at one moment: messages moved and converted so far, CPU seconds (user and system) used."""
+
+    at: float
+    moved: int
+    converted: int
+    cpu: float
+
+
+class Subject:
+    """One daemon, started with a configuration made for the rehearsal: takeover layout, route `legacy`."""
+
+    def __init__(
+        self, folder: Path, source: Mapping[str, str], target: Mapping[str, str], queues: Sequence[str]
+    ) -> None:
+        self._socket = str(folder / "admin.sock")
+        self._file = folder / "bridge.yaml"
+        self._queues = frozenset(queues)
+        config = {
+            "source": {"amqp": source["amqp"], "api": source["api"]},
+            "target": {"amqp": target["amqp"], "api": target["api"]},
+            "instance": "rehearsal",
+            "queues": {"include": list(queues)},
+            "route": "legacy",
+            "admin": {"socket": self._socket},
+            "log": {"level": "info", "format": "text"},
+        }
+        self._file.touch(mode=0o600)  # it holds passwords
+        self._file.write_text(yaml.safe_dump(config, sort_keys=False))
+        self._member: Member | None = None
+
+    @property
+    def member(self) -> Member:
+        """The running daemon."""
+        if self._member is None:
+            raise LabError("the daemon was not started")
+        return self._member
+
+    def start(self, crew: Crew) -> None:
+        """Start the daemon and wait until both brokers are connected and it knows all queues.
+
+        Raises:
+            LabError: it ended, or was not ready in time; the hint says what it printed last.
+        """
+        command = [sys.executable, "-m", "bridge", "-c", str(self._file), "run"]
+        self._member = crew.start("daemon", command)
+
+        def ready() -> bool:
+            crew.check()
+            return self._ready()
+
+        if not until(ready, READY_WITHIN):
+            raise LabError(f"the daemon was not ready within {READY_WITHIN:.0f} s", hint=self._member.quote())
+
+    def sample(self, at: float) -> Sample:
+        """Read its books and its CPU time, by the kernel's accounting of the process."""
+        totals = fetch_status(self._socket)["totals"]
+        cpu = psutil.Process(self.member.pid).cpu_times()
+        return Sample(at, totals["moved"], totals["converted"], cpu.user + cpu.system)
+
+    def routes(self) -> dict[str, str]:
+        """Return the route of every queue."""
+        return {queue["name"]: queue["route"] for queue in fetch_status(self._socket)["queues"]}
+
+    def cut_over(self) -> None:
+        """Send it SIGUSR1."""
+        self.member.signal(signal.SIGUSR1)
+
+    def stop(self) -> None:
+        """Send SIGTERM and wait for the end.
+
+        Raises:
+            LabError: it did not end in time, or its exit code was not 0.
+        """
+        self.member.signal(signal.SIGTERM)
+        code = self.member.finish(ENDED_WITHIN)
+        if code:
+            raise LabError(
+                f"the daemon ended with exit code {code} after SIGTERM, 0 was expected", hint=self.member.quote()
+            )
+
+    def _ready(self) -> bool:
+        try:
+            status = fetch_status(self._socket)
+        except Unreachable:
+            return False
+        connected = status["source"]["connected"] and status["target"]["connected"]
+        return bool(connected) and self._queues <= {queue["name"] for queue in status["queues"]}
