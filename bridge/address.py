@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import pika
 from pika.exceptions import AMQPError
@@ -45,7 +45,7 @@ class AmqpAddress:
             raise ValueError("more than one / after the host; a / inside a vhost is written %2F")
         if parts.username is not None and parts.password is None:
             raise ValueError("a user without a password")
-        parameters = _read_by_pika(url, unquote(parts.password or ""))
+        parameters = _read_by_pika(parts)
         return cls(
             url=url,
             tls=parts.scheme == "amqps",
@@ -169,15 +169,14 @@ def _split(url: str, schemes: dict[str, int]) -> SplitResult:
     return parts
 
 
-def _read_by_pika(url: str, password: str) -> pika.URLParameters:
+def _read_by_pika(parts: SplitResult) -> pika.URLParameters:
+    # pika gets the URL without its credentials, so that no refusal of an option can quote them.
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
     try:
-        return pika.URLParameters(url)
+        return pika.URLParameters(urlunsplit(bare))
     except (ValueError, TypeError, SyntaxError, OSError, AMQPError) as error:
         # Options are literals and file names; ast and ssl refuse them each in its own way.
-        text = str(error).replace(url, "the URL")
-        if password:
-            text = text.replace(password, "***")
-        raise ValueError(text) from None
+        raise ValueError(str(error)) from None
 
 
 def _bracketed(host: str) -> str:

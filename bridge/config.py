@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic import TypeAdapter, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from bridge.address import AmqpAddress, HostPort, HttpAddress
 from bridge.config_faults import translate
@@ -22,7 +22,7 @@ from bridge.config_file import Tree, read_tree
 from bridge.config_rules import broken_rules
 from bridge.core.route import Route
 from bridge.errors import ConfigError, Fault
-from bridge.setting import SWITCH, Section, Setting, is_pattern, one_of, text_of, unfit, whole
+from bridge.setting import ONE_OR_MORE, SWITCH, Section, Setting, is_pattern, one_of, text_of, unfit, whole
 from bridge.units import parse_rate, parse_size, show_rate, show_size
 
 #: Where the daemon listens and the commands ask, unless the configuration says otherwise.
@@ -64,11 +64,17 @@ def _parse_size(low: int, high: int) -> Setting:
     return Setting(parse, "a number of bytes such as 64MiB or 10MB", {"type": ["integer", "string"]}, show_size)
 
 
-def _parse_socket(value: str) -> str:
-    # sun_path of unix(7) has 108 bytes, the last one is null.
-    if not value.startswith("/") or len(value.encode()) > 107:
+def _parse_absolute(value: str) -> str:
+    if not value.startswith("/"):
         raise ValueError
     return value
+
+
+def _parse_socket(value: str) -> str:
+    # sun_path of unix(7) has 108 bytes, the last one is null.
+    if len(value.encode()) > 107:
+        raise ValueError
+    return _parse_absolute(value)
 
 
 def _matching(pattern: str) -> Any:
@@ -99,6 +105,7 @@ _RATE = text_of("a rate such as 20/s or 300/m, from 2/m to 1000000/s", parse_rat
 _PATTERN = text_of("a queue name or shell pattern (a number in quotes)", _parse_name)
 _QUEUE_NAME = text_of("a queue name (a number in quotes)", _parse_name)
 _SOCKET = text_of("an absolute path of at most 107 bytes", _parse_socket)
+_FOLDER = text_of("an absolute path", _parse_absolute)
 _FILE = text_of("the path of a file", str)
 _WORD = text_of("up to 64 letters, digits, and any of _ . -", _matching(_FIT_FOR_NAMES), pattern=f"^{_FIT_FOR_NAMES}$")
 
@@ -121,7 +128,7 @@ class Broker(Section):
 
     amqp: Annotated[
         tuple[Annotated[AmqpAddress, _AMQP_URL], ...],
-        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+        ONE_OR_MORE,
         WithJsonSchema({"anyOf": [_AMQP_URL.schema, {"type": "array", "items": _AMQP_URL.schema, "minItems": 1}]}),
     ]
     """AMQP URL of the vhost, or a list of them, one per node, tried in turn. Options after `?` as pika reads them."""
@@ -215,6 +222,13 @@ class Admin(Section):
     """Unix socket on which the daemon answers `bridge status`."""
 
 
+class Export(Section):
+    """Messages that no broker would take."""
+
+    folder: Annotated[str, _FOLDER] = "/var/lib/bridge/export"
+    """Folder for messages larger than the target takes: each is on the disk before it is acked."""
+
+
 class Metrics(Section):
     """Numbers for the outside."""
 
@@ -265,6 +279,8 @@ class Config(Section):
     """Tasks with an ETA."""
     admin: Admin = Admin()
     """The door for commands."""
+    export: Export = Export()
+    """Messages that no broker would take."""
     metrics: Metrics = Metrics()
     """Numbers for the outside."""
     log: Log = Log()

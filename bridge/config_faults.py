@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from bridge.config_file import Location, Tree, path, show
 from bridge.errors import Fault
-from bridge.setting import UNFIT, Section, is_list, section_of, setting_of
+from bridge.setting import UNFIT, Section, is_list, section_of, setting_of, takes_one
 
 
 def translate(
@@ -69,4 +69,7 @@ def _allowed_at(root: type[Section], location: Location) -> str:
     field = _field_at(root, location)
     setting, section = setting_of(field), section_of(field)
     allowed = setting.allowed if setting else f"a mapping with {_keys_of(section)}" if section else "nothing"
-    return f"a list, each item {allowed}" if is_list(field) and isinstance(location[-1], str) else allowed
+    if not is_list(field) or isinstance(location[-1], int):
+        return allowed
+    # A setting of its own beside the list's items (amqp): one of them may stand alone.
+    return f"{allowed}; or a list of such" if takes_one(field) else f"a list, each item {allowed}"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from bridge.config import Config
-from bridge.setting import Section, is_list, section_of, setting_of
+from bridge.setting import Section, is_list, section_of, setting_of, takes_one
 
 _HEAD = """\
 # Configuration
@@ -59,7 +59,9 @@ def _allowed(name: str, field: FieldInfo) -> str:
         text = "see below" if first == name else f"as {where}"
         return f"a list of sections, {text}" if is_list(field) else f"a section, {text}"
     text = setting.allowed if setting else ""
-    return f"a list of: {text}" if is_list(field) and name != "amqp" else text
+    if not is_list(field):
+        return text
+    return f"{text}; or a list of such" if takes_one(field) else f"a list, each item {text}"
 
 
 def _first_place(section: type[Section]) -> tuple[type[Section], str]:

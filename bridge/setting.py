@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -111,6 +111,8 @@ def _parse_switch(value: object) -> bool:
     return words[value]
 
 
+#: A list that may be written as its only item.
+ONE_OR_MORE = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 #: On or off.
 SWITCH = Setting(_parse_switch, "true | false", {"type": "boolean"}, lambda value: str(value).lower())
 
@@ -134,6 +136,11 @@ def section_of(field: FieldInfo) -> type[Section] | None:
 def is_list(field: FieldInfo) -> bool:
     """Whether `field` holds a list."""
     return any(getattr(part, "__origin__", None) is tuple for part in _parts(field.rebuild_annotation()))
+
+
+def takes_one(field: FieldInfo) -> bool:
+    """Whether a list may be written as its only item."""
+    return ONE_OR_MORE in field.metadata
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge import admin_client
+from bridge.admin_client import fetch_status
+from bridge.errors import AccessRefused, Unreachable
+
+Serve = Callable[[bytes | None], str]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """A daemon's end that gives one fixed answer, or none at all, and keeps what it was asked."""
+    listener = socket.socket(socket.AF_UNIX)
+    threads: list[threading.Thread] = []
+    done = threading.Event()
+    path = str(tmp_path / "admin.sock")
+
+    def start(answer: bytes | None) -> str:
+        listener.bind(path)
+        listener.listen()
+
+        def run() -> None:
+            end, _ = listener.accept()
+            with end:
+                (tmp_path / "request").write_bytes(end.recv(4096))
+                if answer is None:
+                    done.wait(10)
+                else:
+                    end.sendall(answer)
+
+        threads.append(threading.Thread(target=run))
+        threads[0].start()
+        return path
+
+    yield start
+    done.set()
+    for thread in threads:
+        thread.join()
+    listener.close()
+
+
+def answer(body: bytes, status: str = "200 OK") -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status.encode(), len(body), body)
+
+
+def test_the_status_is_asked_for_and_read(serve: Serve, tmp_path: Path) -> None:
+    assert fetch_status(serve(answer(b'{"version": "1"}'))) == {"version": "1"}
+    assert (tmp_path / "request").read_bytes().startswith(b"GET /api/status HTTP/1.1\r\nHost: bridge\r\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (answer(b"<html>"), "is no status .HTTP 200"),
+        (answer(b"[]"), "is no status"),
+        (answer(b"{}", "500 Internal Server Error"), "is no status .HTTP 500"),
+        (b"nonsense\r\n\r\n", "nonsense"),
+        (b"", "closed connection without response"),
+    ],
+)
+def test_another_answer_is_no_status(serve: Serve, given: bytes, why: str) -> None:
+    with pytest.raises(Unreachable, match=why) as caught:
+        fetch_status(serve(given))
+    assert caught.value.hint
+
+
+def test_a_daemon_that_is_stuck_is_not_waited_for_long(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_client, "_PATIENCE", 0.05)
+    with pytest.raises(Unreachable, match=r"does not answer within 0\.05 s"):
+        fetch_status(serve(None))
+
+
+def test_no_socket_and_nobody_behind_it_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with pytest.raises(Unreachable, match=f"no daemon answers on {path}"):
+        fetch_status(str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+    with pytest.raises(Unreachable, match=f"no daemon answers on {path}"):
+        fetch_status(str(path))
+
+
+def test_a_socket_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_connection: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(admin_client._UnixConnection, "connect", refuse)
+    with pytest.raises(AccessRefused, match="permission denied"):
+        fetch_status(str(tmp_path / "admin.sock"))
+
+
+def test_a_path_that_is_no_socket_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable):
+        fetch_status(str(tmp_path))
