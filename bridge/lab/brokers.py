@@ -87,7 +87,7 @@ class Brokers:
         sides = dict(sides or {})
         for broker in wanted.values():
             release(broker.version)
-        kind = _kind()
+        kind = backend_here()
         with locked():
             found = store.load()
             if found is not None and _alive(store, found):
@@ -307,7 +307,7 @@ def _remove(store: Store, state: LabState) -> None:
     store.remove()
 
 
-def _kind() -> Literal["packages", "docker"]:
+def backend_here() -> Literal["packages", "docker"]:
     """Return how brokers are run here: in containers where a Docker engine answers, else from packages.
 
     Raises:

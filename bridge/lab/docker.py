@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from bridge.lab.progress import Progress
     from bridge.lab.state import ClusterState, LabState, NodeState, Store
 
+_SOCKET = "unix:///var/run/docker.sock"
 _LABEL = "bridge.lab"
 _API_PORT = 15672
 _STREAM_PORT = 5552
@@ -206,12 +209,28 @@ def _image(version: str) -> str:
     return f"{testcontainers_config.hub_image_name_prefix}{release(version).image}"
 
 
+def _somebody_listens(host: str) -> bool:
+    """Whether the engine's Unix socket takes connections; of an engine elsewhere only its own answer tells."""
+    scheme, _, path = host.rpartition("://")
+    if scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
+
+
 def _client() -> DockerClient:
     """Return a client of the Docker engine that the environment names.
 
     Raises:
         LabError: none answers.
     """
+    # Asked before the client is: docker-py leaves its socket open when nobody listens, which Python then warns of.
+    if not _somebody_listens(os.environ.get("DOCKER_HOST") or _SOCKET):
+        raise LabError("no Docker engine listens")
     try:
         import docker
         from docker.errors import DockerException

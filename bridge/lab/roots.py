@@ -107,8 +107,7 @@ def install(versions: Collection[str], mark: str, progress: Progress) -> dict[st
 def _install_one(folder: Path, release: Release, mark: str, progress: Progress) -> None:
     subject = f"RabbitMQ {release.version}"
     root = folder / release.suite
-    progress(subject, f"waiting for whoever installs Debian {release.suite}")
-    with _locked(folder / f".{release.suite}.lock"):
+    with _locked(folder / f".{release.suite}.lock", lambda: progress(subject, "another lab installs it, waiting")):
         if root.is_dir():
             progress(subject, "installed meanwhile")
             return
@@ -156,7 +155,7 @@ def _debootstrap(release: Release, target: Path, mark: str, progress: Progress) 
 
 def _ensure_debootstrap(folder: Path, mark: str, progress: Progress) -> None:
     """Install debootstrap and Debian's keyring (Ubuntu has it apart) where they are missing."""
-    with _locked(folder / ".debootstrap.lock"):
+    with _locked(folder / ".debootstrap.lock", lambda: progress("debootstrap", "another lab installs it, waiting")):
         missing = []
         if shutil.which("debootstrap") is None:
             missing.append("debootstrap")
@@ -214,7 +213,12 @@ def _check_release(root: Path, release: Release) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock; call `taken` before waiting when another holds it."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            taken()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
