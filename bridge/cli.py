@@ -73,7 +73,8 @@ def bridge(ctx: click.Context, file: str | None) -> None:
 def run(file: str | None) -> int:
     """Run the daemon in the foreground, until SIGTERM or SIGINT.
 
-    SIGUSR1 cuts all queues in scope over, SIGUSR2 gives them back to the old workers, SIGHUP reads the configuration again.
+    SIGUSR1 cuts all queues in scope over, SIGUSR2 gives them back to the old workers, SIGHUP reads the configuration
+    again.
     """
     name = _named(file)
     from gevent import monkey
