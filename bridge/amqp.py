@@ -63,7 +63,8 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
 
     def start_receiving(self) -> None:
         """The connection is open: read in large pieces, through the fast path."""
-        self._transport._MAX_RECV_BYTES = RECEIVE  # noqa: SLF001
+        if self._transport is not None:
+            self._transport._MAX_RECV_BYTES = RECEIVE  # noqa: SLF001
         self._receiving = self._receive is not None
 
     def _on_data_available(self, data_in: bytes) -> None:
@@ -290,7 +291,7 @@ class Channel:
             self._owner.abort(f"no answer within {ANSWER:.0f} s")
             raise Unreachable(f"{self.name}: no answer within {ANSWER:.0f} s on channel {self.number}") from None
         except pika.exceptions.AMQPError as fault:
-            raise self.error or Unreachable(f"{self.name}: {_reason(fault)}") from None
+            raise Unreachable(f"{self.name}: {_reason(fault)}") from None
         finally:
             self._waiting = None
 

@@ -9,10 +9,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-import kombu
 from amqp.exceptions import AccessRefused as AmqpAccessRefused
 from amqp.exceptions import AMQPError, PreconditionFailed
 from gevent.lock import RLock
+from kombu.connection import Connection as KombuConnection
 from kombu.transport.native_delayed_delivery import declare_native_delayed_delivery_exchanges_and_queues
 
 from bridge.address import AmqpAddress
@@ -36,7 +36,7 @@ def declare(address: AmqpAddress, context: ssl.SSLContext | None) -> str | None:
         Unreachable: the broker does not answer.
     """
     options: dict[str, Any] = {"ssl": {"context": context}} if context else {}
-    connection = kombu.Connection(
+    connection = KombuConnection(
         hostname=address.host,
         port=address.port,
         userid=address.user,

@@ -27,6 +27,13 @@ class Published:
     wire: bytes
 
 
+def _method(wire: bytes) -> tuple[int, object]:
+    """How long the first frame of `wire` is, and the method in it as pika reads it."""
+    consumed, read = pika_frame.decode_frame(wire)
+    assert isinstance(read, pika_frame.Method)
+    return consumed, read.method
+
+
 class Playbook:
     """One queue `mail` on channel 5, and the brokers at both ends of it."""
 
@@ -64,7 +71,7 @@ class Playbook:
         """What was acked at the source since the last time: (tag, multiple)."""
         found = []
         for wire in self.out.to_source:
-            method = pika_frame.decode_frame(wire)[1].method
+            method = _method(wire)[1]
             assert isinstance(method, spec.Basic.Ack)
             found.append((method.delivery_tag, method.multiple))
         self.out.to_source.clear()
@@ -79,9 +86,9 @@ class Playbook:
         self.out.to_target.clear()
         found: list[Published] = []
         while stream:
-            consumed, method = pika_frame.decode_frame(stream)
-            assert isinstance(method.method, spec.Basic.Publish)
-            assert method.method.mandatory
+            consumed, method = _method(stream)
+            assert isinstance(method, spec.Basic.Publish)
+            assert method.mandatory
             stream = stream[consumed:]
             size = frames.frame_at(stream, 0)[2]
             header, left = stream[7 : 7 + size], int.from_bytes(stream[11:19], "big")
@@ -89,7 +96,7 @@ class Playbook:
             assert stop, "a publish whose content is not whole"
             body = frames.body_of(stream[:stop], size + frames.OVERHEAD)
             assert len(body) == left
-            exchange, key = method.method.exchange, method.method.routing_key
+            exchange, key = str(method.exchange), str(method.routing_key)
             found.append(Published(exchange, key, header, body, stream[:stop]))
             stream = stream[stop:]
         return found

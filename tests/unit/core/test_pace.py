@@ -1,0 +1,48 @@
+"""How many acks a canary lets go."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.pace import First, Free, Rate
+
+
+def test_free_is_free() -> None:
+    pace = Free(500)
+    pace.used(10_000)
+    assert (pace.prefetch, pace.allowed(0.0), pace.finished(10**9)) == (500, -1, False)
+
+
+@pytest.mark.parametrize(("rate", "prefetch"), [(0.1, 1), (1.0, 1), (20.0, 2), (25.0, 3), (100_000.0, 500)])
+def test_what_is_in_flight_is_a_tenth_of_a_second(rate: float, prefetch: int) -> None:
+    assert Rate(rate, 500, 0.0).prefetch == prefetch
+
+
+@given(st.floats(0.1, 1000.0), st.lists(st.floats(0.0, 2.0), max_size=50))
+def test_never_more_than_the_rate(rate: float, waits: list[float]) -> None:
+    pace, now, let_go = Rate(rate, 500, 0.0), 0.0, 0
+    for wait in waits:
+        now += wait
+        allowed = pace.allowed(now)
+        assert 0 <= allowed <= pace.prefetch
+        pace.used(allowed)
+        let_go += allowed
+    assert let_go <= now * rate + 1e-6
+    assert not pace.finished(let_go)
+
+
+@given(st.integers(1, 1000), st.integers(1, 100), st.data())
+def test_the_first_so_many_are_all_that_is_ever_handed_out(total: int, window: int, data: st.DataObject) -> None:
+    pace = First(total, window)
+    handed_out, acked = pace.prefetch, 0
+    while not pace.finished(handed_out):
+        allowed = min(pace.allowed(0.0), handed_out - acked)
+        assert allowed > 0, "nothing may be acked, and not all was taken"
+        count = data.draw(st.integers(1, allowed))
+        pace.used(count)
+        acked += count
+        handed_out += count
+        assert handed_out <= total
+    assert handed_out == total
