@@ -32,6 +32,8 @@ log = logging.getLogger("bridge.amqp")
 
 #: Seconds for one answer of a broker that is there; a quorum queue that elects a leader needs some.
 ANSWER = 15.0
+#: Seconds for the answer to our farewell.
+FAREWELL = 5.0
 #: Seconds between heartbeats unless the URL says otherwise: a dead peer is noticed within about two of them.
 HEARTBEAT = 10
 #: Bytes taken from the socket at once. pika's own 4 096 would be three messages a system call.
@@ -239,7 +241,7 @@ class Connection:
         self._leaving = True
         if connection.is_open:
             connection.close()
-        if not self.closed.wait(5.0):
+        if not self.closed.wait(FAREWELL):
             connection.abort("no answer to connection.close")
 
     def abort(self, reason: str) -> None:
@@ -346,7 +348,8 @@ class Channel:
         """Close the channel and wait until the broker has done it: unacked messages are back in their queue then."""
         if self._channel.is_open:
             self._channel.close()
-        self.closed.wait(ANSWER)
+        if not self.closed.wait(ANSWER):
+            self._owner.abort(f"no answer within {ANSWER:.0f} s")
 
 
 def _unused(*_arguments: Any) -> None:
@@ -364,9 +367,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, connection_workflow.AMQPConnectionWorkflowFailed):
         for inner in error.exceptions:
             yield from _causes(inner)
-    inner_error = getattr(error, "exception", None)
-    if isinstance(inner_error, BaseException):
-        yield from _causes(inner_error)
+    for inner_error in (getattr(error, "exception", None), *error.args):
+        if isinstance(inner_error, BaseException):
+            yield from _causes(inner_error)
 
 
 def _explain(name: str, parameters: pika.connection.Parameters, error: BaseException) -> Unreachable:
@@ -398,10 +401,14 @@ def _explain(name: str, parameters: pika.connection.Parameters, error: BaseExcep
 
 def _reason(error: BaseException) -> str:
     """The text of an exception as a person would say it."""
+    # We never close a connection that is still opening: it is pika, when its time for the handshake is over.
+    if isinstance(
+        error,
+        (TimeoutError, connection_workflow.AMQPConnectorStackTimeout, pika.exceptions.ConnectionOpenAborted),
+    ):
+        return "no answer in time"
     if isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed)):
         return f"{error.reply_text} ({error.reply_code})"
-    if isinstance(error, (TimeoutError, connection_workflow.AMQPConnectorStackTimeout)):
-        return "no answer in time"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     return str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__
