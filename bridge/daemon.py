@@ -43,7 +43,9 @@ log = logging.getLogger("bridge.daemon")
 DISCOVER = 10.0
 #: Seconds between two tries of a gate that keeps the configured route closed.
 GATE = 2.0
-#: Seconds between two snapshots for statsd.
+#: Seconds between two looks at all levels of the ladder.
+LADDER_WATCH = 60.0
+#: Seconds between two samples of the rates and snapshots for statsd.
 REPORT = 1.0
 #: Seconds that all queues together may take to leave.
 LEAVE = 30.0
@@ -99,6 +101,8 @@ class Daemon:
         self.discovery = Discovery(config, self.link, self.exits, exporter(Path(config.export.folder)))
         addresses = str(source.amqp[0]), str(target.amqp[0])
         self.control = Control(config.instance, self.link, self.exits, addresses, self.discovery.all)
+        statsd = config.metrics.statsd
+        self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         self.control.lost_features = self.discovery.lost_features()
         self.link.on_change = self.discovery.wake
         self.link.on_alert = self.discovery.wake_numbers
@@ -145,9 +149,8 @@ class Daemon:
         self.link.start()
         gevent.spawn(self._every, GATE, self._ask_gates)
         gevent.spawn(self._every, DISCOVER, self._discover)
-        if self.config.metrics.statsd is not None:
-            statsd = Statsd(self.config.metrics.statsd, self.config.metrics.prefix)
-            gevent.spawn(self._every, REPORT, lambda: statsd.send(self.control.snapshot()))
+        gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
+        gevent.spawn(self._every, REPORT, self._report)
         if self._notify.watchdog is not None:
             gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
 
@@ -202,6 +205,13 @@ class Daemon:
                 log.info("the ladder on the target is complete")
                 self.discovery.wake()
         self.discovery.refresh()
+
+    def _report(self) -> None:
+        """The rates of the status, and everything for statsd."""
+        for subscription in self.discovery.all():
+            subscription.sample()
+        if self._statsd is not None:
+            self._statsd.send(self.control.snapshot())
 
     def _ask_gates(self) -> None:
         """Try the route that the configuration wants, for queues whose gate kept it closed so far."""

@@ -85,6 +85,11 @@ class Exits:
             self._channel = self._connection.channel(CHANNEL)
         return self._channel
 
+    def doubt(self, text: str) -> None:
+        """Something that should be there was not: nothing goes into the ladder until it was looked at again."""
+        if self.fault is None:
+            self.fault = f"something is missing on the target: {text}"
+
     def ensure_ladder(self) -> None:
         """Declare the ladder where the user may, and see that every level is there; the outcome is in `fault` and
         `warning`.
@@ -107,6 +112,15 @@ class Exits:
             )
         elif self.warning:
             log.warning("%s", self.warning)
+
+    def watch(self) -> None:
+        """See whether the ladder is still whole; what is missing is declared again."""
+        if self.fault is None and not self._connection.closed.is_set():
+            with self._lock:
+                missing = self._missing()
+            if missing:
+                log.warning("the ladder on the target lost %s; it is declared again", missing)
+                self.ensure_ladder()
 
     def _missing(self) -> str | None:
         """The first part of the ladder that is not there."""

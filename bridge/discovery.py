@@ -114,6 +114,7 @@ class Discovery:
             share,
             config.gate.consumers,
             config.relay.window,
+            config.relay.window_bytes,
             config.relay.priority,
             config.eta.cap_priority is CapPriority.AUTO,
         )

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import time
@@ -22,7 +23,7 @@ from gevent.event import Event
 from bridge.amqp import Channel, ChannelClosed, back_off
 from bridge.core.pace import First, Free, Pace, Rate
 from bridge.core.relay import Counts, Destination, Relay
-from bridge.core.route import Facts, Route
+from bridge.core.route import Facts, Route, gate
 from bridge.delayed import Exits
 from bridge.errors import BridgeError, Refused
 from bridge.link import Link
@@ -67,6 +68,7 @@ class Terms:
     share: Share | None
     consumers: int
     window: int
+    window_bytes: int
     priority: int
     cap_priority: bool
 
@@ -110,35 +112,32 @@ class Subscription:
         self._canary_done = False
         self._gate = ""
         self._max_message: int | None = None
+        #: Messages that fit into the window's bytes, by the sizes seen when they did not.
+        self._fits = 1 << 16
         self._samples: deque[tuple[float, int]] = deque()
 
     # -- what others ask
     # ------------------------------------------------------------------------------------------------
 
     def facts(self) -> Facts:
-        """What the gate asks of the target, looked up now.
+        """What the gate asks of the target, looked up now; our exit is bound on the way.
 
         Raises:
             BridgeError: the target does not answer.
         """
+        target, wanted = self.terms.target, self.terms.consumers
         down = self._link.down()
         if down is not None:
-            return self._facts(0, None, False, down)
-        consumers = self._exits.consumers(self.terms.target)
-        if consumers is None:
-            return self._facts(None, None, False, "")
-        bound = self._exits.fault is None
-        if bound:
+            return Facts(self.queue, target, 0, None, "", wanted, alarm=down)
+        consumers = self._exits.consumers(target)
+        kind = self._target_type(target) if consumers is not None else None
+        exit_fault = self._exits.fault or ""
+        if consumers is not None and not exit_fault and kind in (None, "quorum"):
             try:
-                self._exits.bind(self.terms.target)
+                self._exits.bind(target)
             except Refused as fault:
-                return self._facts(consumers, None, False, str(fault))
-        return self._facts(
-            consumers, self._target_type(self.terms.target), bound, "" if bound else self._exits.fault or ""
-        )
-
-    def _facts(self, consumers: int | None, kind: str | None, bound: bool, alarm: str) -> Facts:
-        return Facts(self.queue, self.terms.target, consumers, kind, bound, self.terms.consumers, alarm)
+                exit_fault = str(fault)
+        return Facts(self.queue, target, consumers, kind, exit_fault, wanted)
 
     def set_route(self, route: Route) -> None:
         """Move to another route; the subscription follows."""
@@ -165,15 +164,19 @@ class Subscription:
         """Messages taken from the source and not yet acked."""
         return len(self.relay.ledger) if self.relay else 0
 
+    def sample(self) -> None:
+        """Remember how much was moved by now, for `rate`."""
+        now = time.monotonic()
+        self._samples.append((now, self.counts.moved))
+        while self._samples[0][0] < now - RATE_OVER:
+            self._samples.popleft()
+
     def rate(self) -> float:
         """Messages a second over the last ten seconds."""
-        now = time.monotonic()
-        samples = self._samples
-        samples.append((now, self.counts.moved))
-        while samples[0][0] < now - RATE_OVER:
-            samples.popleft()
-        (then, before), (_, moved) = samples[0], samples[-1]
-        return (moved - before) / (now - then) if now - then > 0.5 else 0.0
+        if len(self._samples) < 2:
+            return 0.0
+        (began, before), (ended, moved) = self._samples[0], self._samples[-1]
+        return (moved - before) / (ended - began)
 
     # -- its life
     # -------------------------------------------------------------------------------------------------------
@@ -248,11 +251,12 @@ class Subscription:
 
     def _pace(self) -> Pace:
         share = self.terms.share
+        window = min(self.terms.window, self._fits)
         if self.route is not Route.CANARY or share is None:
-            return Free(self.terms.window)
+            return Free(window)
         if share.first is not None:
-            return First(share.first - self._canary_taken, self.terms.window)
-        return Rate(share.rate or 1.0, self.terms.window, time.monotonic())
+            return First(share.first - self._canary_taken, window)
+        return Rate(share.rate or 1.0, window, time.monotonic())
 
     def _destination(self) -> Destination:
         target = self._link.target
@@ -266,22 +270,10 @@ class Subscription:
         )
 
     def _verify(self) -> None:
-        """The target is ready for this queue, or a `Refused` says what is missing."""
-        if self._exits.fault is not None:
-            raise Refused(f'queue "{self.queue}": {self._exits.fault}')
-        target = self.terms.target
-        if self._exits.consumers(target) is None:
-            raise Refused(
-                f'queue "{self.queue}": target queue "{target}" does not exist',
-                hint=f'declare "{target}" as a quorum queue on the target: start its workers once',
-            )
-        kind = self._target_type(target)
-        if kind not in (None, "quorum"):
-            raise Refused(
-                f'queue "{self.queue}": target queue "{target}" is a {kind} queue, not a quorum queue',
-                hint=f'delete it and declare "{target}" with x-queue-type: quorum',
-            )
-        self._exits.bind(target)
+        """The target is ready for this queue, or a `Refused` says what is missing; workers may have gone meanwhile."""
+        refused = gate(dataclasses.replace(self.facts(), consumers_wanted=0))
+        if refused is not None:
+            raise Refused(refused.text, hint=refused.hint)
 
     def _subscribe(self) -> None:
         """One subscription from its beginning to its end."""
@@ -333,16 +325,8 @@ class Subscription:
         while True:
             self.wake.wait(tick)
             self.wake.clear()
+            self._export_too_large(relay)
             now = time.monotonic()
-            for entry in relay.too_large:
-                self._export(self.queue, entry.tag, entry.wire)
-                relay.exported(entry)
-                log.warning(
-                    'queue "%s": a message of %d bytes is too large for the target: exported',
-                    self.queue,
-                    len(entry.wire),
-                )
-            relay.too_large.clear()
             relay.turn(now)
             self._link.flush()
             for channel in (source, target):
@@ -352,25 +336,44 @@ class Subscription:
                 raise Refused(
                     f'queue "{self.queue}": the source cancelled our consumer: the queue was deleted or its node failed'
                 )
-            if relay.surprise is not None:
-                raise Faulted(f'queue "{self.queue}": {relay.surprise.text}')
-            if self._ending or self.route is not route or self.terms != terms:
+            if self._ending or self.route is not route or self.terms != terms or self._over(relay, now):
                 return
-            if (down := self._link.down()) is not None:
-                self._say("leaving", down)
-                return
-            if relay.finished:
-                self._canary_done = True
-                return
-            oldest = relay.ledger.oldest()
-            if oldest is not None and now - oldest > STALL:
-                raise Faulted(
-                    f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; '
-                    "the old workers have the queue meanwhile"
-                )
             if now - verified > EXIT_WATCH:
-                self._exits.bind(self.terms.target)
+                self._exits.bind(terms.target)
                 verified = now
+
+    def _export_too_large(self, relay: Relay) -> None:
+        """Write what no publish can carry to files; an exception leaves it with the source."""
+        for entry in relay.too_large:
+            self._export(self.queue, entry.tag, entry.wire)
+            relay.exported(entry)
+            log.warning(
+                'queue "%s": a message of %d bytes is too large for the target: exported', self.queue, len(entry.wire)
+            )
+        relay.too_large.clear()
+
+    def _over(self, relay: Relay, now: float) -> bool:
+        """Whether the relay or the target ends the subscription; an exception if that is a fault."""
+        if relay.surprise is not None and relay.surprise.reason == "window":
+            self._fits = relay.fits
+            log.info('queue "%s": %s: %d at a time from now on', self.queue, relay.surprise.text, self._fits)
+            return True
+        if relay.surprise is not None:
+            raise Faulted(f'queue "{self.queue}": {relay.surprise.text}')
+        down = self._link.down()
+        if down is not None:
+            self._say("leaving", down)
+            return True
+        if relay.finished:
+            self._canary_done = True
+            return True
+        oldest = relay.ledger.oldest()
+        if oldest is not None and now - oldest > STALL:
+            raise Faulted(
+                f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; '
+                "the old workers have the queue meanwhile"
+            )
+        return False
 
     def _leave(self, relay: Relay, source: Channel, target: Channel) -> None:
         """Cancel, wait for the last confirms, ack what is safe."""
@@ -397,4 +400,6 @@ class Subscription:
                 f'queue "{self.queue}": a message is larger than the {size[1]} bytes the target takes; '
                 "it is exported on the next try"
             )
+        if fault.code == 404:
+            self._exits.doubt(fault.text)
         return Faulted(f'queue "{self.queue}": {fault}')

@@ -61,6 +61,8 @@ class Destination:
     frame_max: int = 131072
     #: Bytes of the largest body the broker takes; None while it is not known.
     max_message: int | None = None
+    #: Bytes of messages in flight above which nothing more is published.
+    window_bytes: int = 64 * 1024**2
     #: Cap the priority of what goes into the ladder (design, section 4.11).
     cap_priority: bool = False
 
@@ -88,6 +90,8 @@ class Relay:
         self.ledger = Ledger()
         self.taken = 0
         self.surprise: Surprise | None = None
+        #: After the surprise "window": how many such messages fit into it.
+        self.fits = 0
         #: Messages that no publish can carry: to be written to a file, then `exported`.
         self.too_large: list[Entry] = []
         self._out = out
@@ -119,6 +123,11 @@ class Relay:
             at: monotonic seconds.
         """
         if self.surprise is not None:
+            return
+        if self.ledger.bytes > self.to.window_bytes:
+            # What comes beyond it is not kept: it goes back with the channel, and fewer are asked for then.
+            self.fits = max(1, self.to.window_bytes * len(self.ledger) // self.ledger.bytes)
+            self.stop("window", f"more than {self.to.window_bytes} bytes in flight")
             return
         self.taken += 1
         counts = self.counts

@@ -44,7 +44,8 @@ class Facts:
     consumers: int | None
     #: None: not known, because the target's HTTP API is not configured.
     type: str | None
-    exit_bound: bool
+    #: Why our exit from the ladder is not bound, empty when it is.
+    exit_fault: str
     consumers_wanted: int
     #: Why the target takes nothing now, empty when it does.
     alarm: str = ""
@@ -82,8 +83,8 @@ def gate(facts: Facts) -> Refused | None:
             f"{name} is a {facts.type} queue, not a quorum queue",
             f'delete it and declare "{facts.target}" with x-queue-type: quorum',
         )
-    if not facts.exit_bound:
-        return Refused(f"{name}: its exit from the ladder is not bound", "see the reason of the ladder in the status")
+    if facts.exit_fault:
+        return Refused(f"{name} has no exit from the ladder: {facts.exit_fault}", "ETA tasks need it: see the reason")
     if facts.consumers < facts.consumers_wanted:
         return Refused(
             f"{name} has {facts.consumers} consumers, {facts.consumers_wanted} are wanted",

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.core.route import TABLE, VERB_OF, Facts, Moved, Refused, Route, Verb, gate, step
 
-GOOD = Facts("mail", "mail-v2", consumers=2, type="quorum", exit_bound=True, consumers_wanted=1)
+GOOD = Facts("mail", "mail-v2", consumers=2, type="quorum", exit_fault="", consumers_wanted=1)
 BAD = dataclasses.replace(GOOD, consumers=0)
 
 
@@ -31,7 +31,7 @@ def test_every_cell(route: Route, verb: Verb) -> None:
 
 @pytest.mark.parametrize("route", Route)
 def test_the_way_back_needs_no_gate(route: Route) -> None:
-    worst = Facts("mail", "mail", None, None, False, 1, "alarm")
+    worst = Facts("mail", "mail", None, None, "not bound", 1, "alarm")
     assert step(route, Verb.LEGACY, worst) == Moved(Route.LEGACY)
 
 
@@ -41,7 +41,7 @@ def test_the_way_back_needs_no_gate(route: Route) -> None:
         ({"alarm": "memory"}, "takes no publishes now: memory"),
         ({"consumers": None}, "does not exist"),
         ({"type": "classic"}, "is a classic queue"),
-        ({"exit_bound": False}, "exit from the ladder is not bound"),
+        ({"exit_fault": "celery_delayed_3 is missing"}, "has no exit from the ladder: celery_delayed_3 is missing"),
         ({"consumers": 0}, "has 0 consumers, 1 are wanted"),
     ],
 )
