@@ -424,6 +424,17 @@ def test_what_is_too_large_is_held_until_it_is_exported() -> None:
     assert (book.counts.exported, book.counts.moved) == (1, 2)
 
 
+def test_beyond_the_windows_bytes_nothing_is_published() -> None:
+    book = Playbook(Destination("mail", window_bytes=1000))
+    outs = book.deliver(*[wire.task(bytes(400), id=f"{n}") for n in range(9)])
+    assert len(outs) == 2
+    assert book.relay.surprise is not None
+    assert book.relay.surprise.reason == "window"
+    assert book.relay.fits == 1
+    assert book.confirm(2, multiple=True) == [(2, True)]
+    assert book.counts.taken == 2
+
+
 # -- canary
 # -----------------------------------------------------------------------------------------------------------------
 
