@@ -7,6 +7,7 @@ says how long each is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -19,6 +20,9 @@ import gevent
 from bridge.core import frames
 from bridge.errors import Refused
 
+#: Bytes of a file name on the file systems of Linux.
+_LONGEST = 255
+
 
 def write(folder: Path, queue: str, tag: int, wire: bytes) -> Path:
     """Write one message (its header and body frames) and return its file, once the disk has it.
@@ -30,7 +34,7 @@ def write(folder: Path, queue: str, tag: int, wire: bytes) -> Path:
     header, body = wire[7 : 7 + size], frames.body_of(wire, size + frames.OVERHEAD)
     stamp = datetime.now(UTC)
     line = {"queue": queue, "time": stamp.isoformat(), "header_bytes": len(header), "body_bytes": len(body)}
-    place = folder / quote(queue, safe="")
+    place = folder / _folder_name(queue)
     file = place / f"{stamp:%Y%m%dT%H%M%S.%f}-{tag}.amqp"
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -50,6 +54,14 @@ def write(folder: Path, queue: str, tag: int, wire: bytes) -> Path:
             hint="make the folder of export.folder writable for the daemon, with room for the message",
         ) from None
     return file
+
+
+def _folder_name(queue: str) -> str:
+    """A file name for any queue name: no path leads out of the folder, and none is longer than file systems allow."""
+    name = quote(queue, safe="")
+    if not name.strip("."):
+        return name.replace(".", "%2E")
+    return name if len(name) <= _LONGEST else f"{name[:150]}-{hashlib.sha256(queue.encode()).hexdigest()}"
 
 
 def exporter(folder: Path) -> Callable[[str, int, bytes], None]:

@@ -9,6 +9,7 @@ underscores.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from typing import Any, Literal
 from statsd import StatsClient
 
 from bridge.address import HostPort
+
+log = logging.getLogger("bridge.metrics")
 
 Kind = Literal["counter", "gauge", "timing"]
 
@@ -70,34 +73,63 @@ def _value(metric: Metric, queue: dict[str, Any]) -> float | None:
 
 
 class Statsd:
-    """Sends the table over UDP; a receiver that is not there is nobody's trouble."""
+    """Sends the table over UDP; a receiver that is not there, or has no address yet, stops nothing."""
 
     def __init__(self, to: HostPort, prefix: str) -> None:
-        self._client = StatsClient(to.host, to.port, prefix=prefix)
+        self._to = to
+        self._prefix = prefix
+        self._client: StatsClient | None = None
+        self._unknown = ""
         self._before: dict[tuple[str, str], float] = {}
+
+    def _resolved(self) -> StatsClient | None:
+        """The client, which looks its receiver's name up when it is made; None while the name is not known."""
+        if self._client is None:
+            host, port = self._to.host, self._to.port
+            try:
+                self._client = StatsClient(host, port, prefix=self._prefix, ipv6=":" in host)
+            except OSError as fault:
+                if self._unknown != str(fault):
+                    self._unknown = str(fault)
+                    log.warning("metrics.statsd: no metrics are sent: %s: %s", host, (fault.strerror or "").lower())
+        return self._client
+
+    def close(self) -> None:
+        """Let the socket go."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def send(self, status: dict[str, Any]) -> None:
         """Send one snapshot."""
-        with self._client.pipeline() as packet:
+        client = self._resolved()
+        if client is None:
+            return
+        with client.pipeline() as packet:
             for metric in TABLE:
                 total = 0.0
                 for queue in status["queues"]:
                     value = _value(metric, queue)
                     if value is None:
                         continue
+                    if metric.kind == "counter":
+                        value = self._grown(queue["name"], metric.name, value)
                     total += value
-                    self._put(packet, f"queue.{_RESERVED.sub('_', queue['name'])}.{metric.name}", metric, value)
+                    _put(packet, f"queue.{_RESERVED.sub('_', queue['name'])}.{metric.name}", metric, value)
                 if metric.kind != "timing" and metric.name != "route":
-                    self._put(packet, f"total.{metric.name}", metric, total)
+                    _put(packet, f"total.{metric.name}", metric, total)
 
-    def _put(self, packet: Any, name: str, metric: Metric, value: float) -> None:
-        if metric.kind == "counter":
-            key = (name, metric.name)
-            grown = value - self._before.get(key, 0.0)
-            self._before[key] = value
-            if grown > 0:
-                packet.incr(name, int(grown))
-        elif metric.kind == "gauge":
-            packet.gauge(name, value)
-        else:
-            packet.timing(name, value)
+    def _grown(self, queue: str, name: str, value: float) -> float:
+        """What came since the last time; a queue that was gone meanwhile counts from zero again."""
+        before = self._before.get((queue, name), 0.0)
+        self._before[queue, name] = value
+        return value - before if value >= before else value
+
+
+def _put(packet: Any, name: str, metric: Metric, value: float) -> None:
+    if metric.kind == "gauge":
+        packet.gauge(name, value)
+    elif metric.kind == "timing":
+        packet.timing(name, value)
+    elif value:
+        packet.incr(name, int(value))
