@@ -52,12 +52,9 @@ class Part:
 def application(side: str, broker: str, queues: tuple[str, ...], *, protocol: int = 2, prefetch: int = 4) -> Celery:
     """Return the Celery application of one side."""
     quorum = side == "new"
-    exchange = Exchange("celery", type="topic" if quorum else "direct")  # type: ignore[no-untyped-call]
+    exchange = Exchange("celery", type="topic" if quorum else "direct")
     arguments = {"x-queue-type": "quorum"} if quorum else None
-    declared = [
-        Queue(name, exchange, routing_key=name, queue_arguments=arguments)  # type: ignore[no-untyped-call]
-        for name in queues
-    ]
+    declared = [Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in queues]
     app = Celery("lab", broker=broker, set_as_current=False)
     app.conf.update(
         task_queues=declared,

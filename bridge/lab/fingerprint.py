@@ -13,7 +13,7 @@ What a broker or a correct bridge may do, and what therefore is no difference:
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 #: Name and kind of the basic properties, from the highest flag bit down (AMQP 0-9-1, class basic): s short string,
@@ -43,7 +43,9 @@ _FIXED = {
 _SIZED = "SxFA"
 
 #: What brokers add while a message is dead-lettered or delivered again (semantics, sections 6.1 and 7.3).
-_BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+_BROKERS_OWN = tuple(
+    f"headers.{name}" for name in ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+)
 
 #: The highest priority that a task with an ETA keeps on a 4.0 to 4.2 target.
 CAPPED_PRIORITY = 4
@@ -51,52 +53,56 @@ CAPPED_PRIORITY = 4
 
 @dataclass(frozen=True)
 class Item:
-    """A typed field value: its tag, and its bytes or, for tables and arrays, its members (arrays have empty names)."""
+    """A typed value as it stands on the wire: tag and bytes (those of a table or array without their length)."""
 
     tag: str
-    data: bytes = b""
-    members: tuple[tuple[str, Item], ...] = ()
+    data: bytes
+
+    def members(self) -> tuple[tuple[str, Item], ...]:
+        """Return what a table or an array holds, in its order; the members of an array have empty names."""
+        return tuple(_members(self.data, named=self.tag == "F"))
+
+    def same(self, other: Item) -> bool:
+        """Whether a consumer reads the same type and value."""
+        if self == other:
+            return True
+        if self.tag in "lL":
+            return other.tag in "lL" and self.data == other.data
+        if self.tag not in "FA" or self.tag != other.tag:
+            return False
+        mine, others = self.members(), other.members()
+        return len(mine) == len(others) and all(
+            name == another and item.same(read) for (name, item), (another, read) in zip(mine, others, strict=True)
+        )
 
     def __str__(self) -> str:
         if self.tag == "F":
-            return "F{" + ", ".join(f"{name}: {item}" for name, item in self.members) + "}"
+            return "F{" + ", ".join(f"{name}: {item}" for name, item in self.members()) + "}"
         if self.tag == "A":
-            return "A[" + ", ".join(str(item) for _, item in self.members) + "]"
+            return "A[" + ", ".join(str(item) for _, item in self.members()) + "]"
         return f"{self.tag} {self.data!r}" if self.tag in "Sx" else f"{self.tag} {self.data.hex()}"
 
 
-def _read_item(raw: bytes, at: int) -> tuple[Item, int]:
-    tag = chr(raw[at])
-    at += 1
-    if tag in _FIXED:
-        end = at + _FIXED[tag]
-        return Item("l" if tag == "L" else tag, raw[at:end]), end
-    if tag not in _SIZED:
-        raise ValueError(f"header field type {tag!r} at byte {at - 1}, allowed are {''.join(_FIXED)}{_SIZED}")
-    (size,) = struct.unpack_from(">I", raw, at)
-    at += 4
-    end = at + size
-    if tag in "Sx":
-        return Item(tag, raw[at:end]), end
-    return Item(tag, members=tuple(_members(raw, at, end, named=tag == "F"))), end
-
-
-def _members(raw: bytes, at: int, end: int, *, named: bool) -> list[tuple[str, Item]]:
-    found = []
-    while at < end:
+def _members(raw: bytes, *, named: bool) -> Iterator[tuple[str, Item]]:
+    at = 0
+    while at < len(raw):
         name = ""
         if named:
-            length = raw[at]
-            name = raw[at + 1 : at + 1 + length].decode("utf-8", "backslashreplace")
-            at += 1 + length
-        item, at = _read_item(raw, at)
-        found.append((name, item))
-    return found
+            begin, at = at + 1, at + 1 + raw[at]
+            name = raw[begin:at].decode("utf-8", "backslashreplace")
+        tag = chr(raw[at])
+        at += 1
+        size = _FIXED.get(tag)
+        if size is None:
+            if tag not in _SIZED:
+                raise ValueError(f"header field type {tag!r}, allowed are {''.join(_FIXED)}{_SIZED}")
+            size, at = int.from_bytes(raw[at : at + 4], "big"), at + 4
+        yield name, Item(tag, raw[at : at + size])
+        at += size
 
 
 def parse(raw: bytes) -> dict[str, Item]:
-    """Return the properties in `raw` (flags and values of a content header): `priority`, ..., and `headers.<name>`
-    each.
+    """Return the properties in `raw` (flags and values of a content header): `priority`, ..., each `headers.<name>`.
 
     Raises:
         ValueError: a field type that no broker accepts, or bytes that end early.
@@ -107,17 +113,15 @@ def parse(raw: bytes) -> dict[str, Item]:
         if not flags & 0x8000 >> position:
             continue
         if kind == "F":
-            (size,) = struct.unpack_from(">I", raw, at)
-            found["headers"] = Item("F")
-            for field, item in _members(raw, at + 4, at + 4 + size, named=True):
-                found[f"headers.{field}"] = item
-            at += 4 + size
+            size, at = int.from_bytes(raw[at : at + 4], "big"), at + 4
+            found["headers"] = Item("F", b"")
+            found |= {f"headers.{field}": item for field, item in _members(raw[at : at + size], named=True)}
         else:
             size = {"o": 1, "T": 8}.get(kind, 0)
             if kind == "s":
                 size, at = raw[at], at + 1
             found[name] = Item(kind, raw[at : at + size])
-            at += size
+        at += size
     if at != len(raw):
         raise ValueError(f"properties end at byte {at}, {len(raw)} bytes were given")
     return found
@@ -139,10 +143,12 @@ def differences(sent: bytes, seen: bytes, *, has_eta: bool, capped: bool) -> lis
     found = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
-        if old == new or name.removeprefix("headers.").startswith(_BROKERS_OWN):
+        if old is not None and new is not None and old.same(new):
             continue
         if name == "headers" and new is not None:
             continue  # a broker's own fields make the table appear
+        if name.startswith(_BROKERS_OWN):
+            continue
         if name == "expiration" and old is not None and _expiration_allowed(old, new, has_eta):
             continue
         if name == "priority" and has_eta and capped and _is_capped(old, new):

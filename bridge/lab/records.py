@@ -123,6 +123,8 @@ class Truth:
         self.sent: dict[str, Sent] = {}
         self.received: list[Received] = []
         self.started: dict[str, list[Started]] = {}
+        #: Tasks that were sent and have not started.
+        self.waiting: dict[str, Sent] = {}
         self._sent = Reader(folder, Sent)
         self._received = Reader(folder, Received)
         self._started = Reader(folder, Started)
@@ -131,11 +133,10 @@ class Truth:
         """Take in what was appended since the last time."""
         for sent in self._sent.news():
             self.sent[sent.id] = sent
+            if sent.id not in self.started:
+                self.waiting[sent.id] = sent
         for received in self._received.news():
             self.received.append(received)
         for started in self._started.news():
             self.started.setdefault(started.id, []).append(started)
-
-    def unstarted(self) -> list[Sent]:
-        """Return the tasks that were sent and never started."""
-        return [sent for sent in self.sent.values() if sent.id not in self.started]
+            self.waiting.pop(started.id, None)

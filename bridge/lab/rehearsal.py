@@ -46,6 +46,10 @@ FILLERS = 2
 #: Pool processes of the bulk workers, old and new; and of the live workers on either side.
 OLD_BULK, NEW_BULK, LIVE_POOL = 1, 4, 2
 
+#: Messages that a worker fetches per pool process. High, since Celery's prefetch is static with quorum queues and a
+#: task that left the ladder takes a place from up to a second before its ETA on.
+PREFETCH = 64
+
 #: Part of the backlog that the old workers may execute before the flip.
 EATEN = 0.15
 
@@ -62,6 +66,9 @@ STEP_WITHIN = 120.0
 #: pause.
 PAUSE, PAUSE_WITHIN = 0.05, 30.0
 
+
+#: Seconds within which live tasks start in a steady state, and how long we wait for that state.
+PROMPT, SETTLED_WITHIN = 0.2, 30.0
 
 #: Seconds between two progress lines of a step that counts.
 NOTE_EVERY = 2.0
@@ -134,8 +141,7 @@ class Rehearsal:
         live = self._start_producer("live", 0, rate=self._plan.rate, live=True)
         self._step("starting the daemon, route legacy")
         self._subject.start(self._crew)
-        self._wait("live queues to be worked off", lambda: self._old.waiting(LIVE) < self._plan.rate)
-
+        self._settle()
         before = self._steady("before the flip")
         waiting = self._old.waiting(BULK)
         first = self._sample()
@@ -150,6 +156,7 @@ class Rehearsal:
             worker.finish(STEP_WITHIN)
         self._wait("the new workers to execute the backlog", self._worked_off, STEP_WITHIN + self._plan.tasks / 100)
 
+        self._settle()
         after = self._steady("after the flip")
         live.signal(signal.SIGTERM)
         live.finish(STEP_WITHIN)
@@ -191,6 +198,18 @@ class Rehearsal:
             if filler.finish(STEP_WITHIN):
                 raise LabError(f"{filler.name} could not publish", hint=filler.quote())
 
+    def _settle(self) -> None:
+        """Wait until live tasks start promptly, for a time: where they never do, that is what is measured."""
+        self._step("waiting until live tasks start promptly")
+
+        def prompt() -> bool:
+            self._crew.check()
+            self._truth.refresh()
+            late = time.time() - PROMPT
+            return not any(sent.live and sent.eta is None and sent.at < late for sent in self._truth.waiting.values())
+
+        until(prompt, SETTLED_WITHIN)
+
     def _steady(self, when: str) -> tuple[float, float]:
         begin = time.time()
         self._step(f"measuring {self._plan.seconds:.0f} s {when}")
@@ -215,7 +234,7 @@ class Rehearsal:
 
     def _worked_off(self) -> bool:
         self._truth.refresh()
-        left = [sent for sent in self._truth.unstarted() if not sent.live and sent.eta is None]
+        left = [sent for sent in self._truth.waiting.values() if not sent.live and sent.eta is None]
         self._note(f"the new workers execute the backlog: {len(left)} due tasks left")
         return not left
 
@@ -225,7 +244,7 @@ class Rehearsal:
 
         def done() -> bool:
             self._truth.refresh()
-            left = self._truth.unstarted()
+            left = self._truth.waiting
             self._note(f"waiting for the last ETA tasks: {len(left)} left")
             self._crew.check()
             return not left
@@ -255,7 +274,7 @@ class Rehearsal:
         """Return when the tasks that this worker has and did not start are due; None is at once."""
         self._truth.refresh()
         mine = {received.id for received in self._truth.received if received.worker == worker}
-        return [sent.eta for sent in self._truth.unstarted() if sent.id in mine]
+        return [sent.eta for sent in self._truth.waiting.values() if sent.id in mine]
 
     # -------------------------------------------------------------------------------------------------------- the crew
 
@@ -263,14 +282,19 @@ class Rehearsal:
         self._step(f"starting the {side} workers")
         broker = self._source if side == "old" else self._target
         parts = [
-            (Part(f"{side}-live", side, broker, LIVE, str(self._folder), prefetch=16), LIVE_POOL),
+            (Part(f"{side}-live", side, broker, LIVE, str(self._folder), prefetch=PREFETCH), LIVE_POOL),
             # Few tasks at a time on the old side: what a worker has fetched stays with it at the flip.
-            (Part(f"{side}-bulk", side, broker, BULK, str(self._folder), prefetch=4 if side == "old" else 32), bulk),
+            (
+                Part(f"{side}-bulk", side, broker, BULK, str(self._folder), prefetch=4 if side == "old" else PREFETCH),
+                bulk,
+            ),
         ]
         members = [
             self._crew.start(
                 part.name,
                 [
+                    # In real life they have machines of their own; here they must not starve what is measured.
+                    *(["nice", "-n", "10"] if part.queues == BULK else []),
                     *(sys.executable, "-m", "celery", "-A", "bridge.lab.celery_app", "worker"),
                     *("--pool", "prefork", "--concurrency", str(pool), "--hostname", f"{part.name}@%h"),
                     *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning"),

@@ -139,7 +139,7 @@ def measure(truth: Truth, moments: Moments, books: Books, *, capped: bool) -> Re
     end = min(moments.after[1], moments.flip + GAP_AFTER)
     gap = longest_gap((first[sent.id] for sent in live if sent.id in first), begin, end)
     faults = {
-        "lost": [_name(sent) for sent in truth.unstarted()],
+        "lost": [_name(sent) for sent in truth.waiting.values()],
         "executed twice": _twice(truth),
         "early": _early(truth),
         "changed": _changed(truth, capped),

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import amqp.serialization as wire  # type: ignore[import-untyped]
-from amqp.basic_message import Message  # type: ignore[import-untyped]
-from amqp.channel import Channel  # type: ignore[import-untyped]
+import amqp.serialization as wire
+from amqp.basic_message import Message
+from amqp.channel import Channel
 
 #: Bytes of a content-header payload before the property flags: class id, weight, body size (AMQP 0-9-1, section
 #: 4.2.6.1).
