@@ -102,11 +102,7 @@ class Brokers:
             brokers = cls(store, state, fresh=True)
             brokers._start(progress)
             with store.change(state.mark) as state:
-                state.starter = None
-                keep = owner_pid == os.getpid()
-                if state.guard is not None and not keep:
-                    state.guard.kill()
-                    state.guard = guard.start(name, state.mark, Process.of(owner_pid)) if owner_pid else None
+                _hand_over(state, owner_pid)
         except BaseException:
             take_down(name, state.mark)
             raise
@@ -298,6 +294,26 @@ def take_down(name: str, mark: str | None = None) -> bool:
             return False
         _remove(store, state)
     return True
+
+
+def _hand_over(state: LabState, owner_pid: int | None) -> None:
+    """Give a lab that is up to its owner, or to nobody.
+
+    Raises:
+        LabError: the owner has ended already.
+    """
+    starter, state.starter = state.starter, None
+    if starter is not None and owner_pid == starter.pid:
+        return  # its guard watches the right process already
+    before, state.guard = state.guard, None
+    if owner_pid is not None:
+        try:
+            owner = Process.of(owner_pid)
+        except ProcessLookupError:
+            raise LabError(f'no process {owner_pid}, which is to own lab "{state.name}"') from None
+        state.guard = guard.start(state.name, state.mark, owner)
+    if before is not None:
+        before.kill()
 
 
 def _remove(store: Store, state: LabState) -> None:

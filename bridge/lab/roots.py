@@ -20,7 +20,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from bridge.errors import LabError
-from bridge.lab.process import MARK
+from bridge.lab.process import MARK, marked
 from bridge.lab.releases import release
 
 if TYPE_CHECKING:
@@ -99,8 +99,15 @@ def install(versions: Collection[str], mark: str, progress: Progress) -> dict[st
     if missing := [release for release in releases if not (folder / release.suite).is_dir()]:
         _ensure_debootstrap(folder, mark, progress)
         with ThreadPoolExecutor(max_workers=len(missing)) as pool:
-            for done in [pool.submit(_install_one, folder, release, mark, progress) for release in missing]:
-                done.result()
+            installing = [pool.submit(_install_one, folder, release, mark, progress) for release in missing]
+            try:
+                for done in installing:
+                    done.result()
+            except BaseException:
+                # Leaving the pool waits for all of it, and debootstrap, first in its namespace, does not hear a Ctrl-C.
+                for process in marked(mark):
+                    process.kill()
+                raise
     return {release.version: folder / release.suite for release in releases}
 
 
