@@ -133,3 +133,17 @@ def _put(packet: Any, name: str, metric: Metric, value: float) -> None:
         packet.timing(name, value)
     elif value:
         packet.incr(name, int(value))
+
+
+def reference() -> str:
+    """The table as a page of the documentation."""
+    rows = "".join(f"| `{metric.name}` | {metric.kind} | {metric.unit} | {metric.meaning} |\n" for metric in TABLE)
+    return f"""# Metrics
+
+Sent to statsd over UDP every second when `metrics.statsd` is set: each name as `<prefix>.total.<name>` for the whole
+daemon (not `route` and `confirm`) and as `<prefix>.queue.<queue>.<name>` for each queue, with every character of the
+queue's name that is not a letter, digit, `_` or `-` as `_`. Counters carry what came since the last time.
+
+| name | kind | unit | meaning |
+|---|---|---|---|
+{rows}"""

@@ -3,13 +3,14 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge.address import HostPort
 from bridge.core.relay import Counts
-from bridge.metrics import TABLE, Statsd
+from bridge.metrics import TABLE, Statsd, reference
 
 
 @pytest.fixture
@@ -118,3 +119,11 @@ def test_the_table_counts_what_the_relay_counts():
     counters = {metric.name for metric in TABLE if metric.kind == "counter"}
     assert counters == set(Counts.__dataclass_fields__) - {"taken"}
     assert all(metric.meaning and metric.unit for metric in TABLE)
+
+
+def test_the_reference_is_current() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+    command = (
+        "python -c 'from bridge.metrics import reference; print(reference(), end=str())' > docs/reference/metrics.md"
+    )
+    assert page.read_text() == reference(), f"run: {command}"
