@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from bridge import __version__
+from bridge.core.relay import Counts
 from bridge.core.route import Moved, Refused, Verb, step
 from bridge.delayed import Exits
 from bridge.errors import BridgeError
@@ -73,7 +74,7 @@ class Control:
     def _apply(self, verb: Verb, subscription: Subscription, by: str) -> Answer:
         queue, before = subscription.queue, subscription.route
         try:
-            outcome = step(before, verb, subscription.facts())
+            outcome = step(before, verb, subscription.facts)
         except BridgeError as fault:
             return self._refused(verb, subscription, by, str(fault), fault.hint)
         if isinstance(outcome, Moved):
@@ -87,7 +88,7 @@ class Control:
         is tried again.
         """
         try:
-            outcome = step(subscription.route, verb, subscription.facts())
+            outcome = step(subscription.route, verb, subscription.facts)
         except BridgeError as fault:
             outcome = Refused(str(fault), fault.hint)
         wanted = subscription.wanted
@@ -104,7 +105,7 @@ class Control:
     def snapshot(self) -> dict[str, Any]:
         """All numbers at one moment."""
         queues = [_queue(subscription) for subscription in self._subscriptions()]
-        summed = ("in_flight", "rate", *asdict(next(iter(self._subscriptions())).counts)) if queues else ()
+        summed = ("in_flight", "rate", *(field.name for field in fields(Counts)))
         source, target = self._link.source, self._link.target
         return {
             "version": __version__,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -11,6 +11,8 @@ import requests
 from bridge.address import HttpAddress
 from bridge.core.topology import Queue
 from bridge.errors import AccessRefused, Unreachable
+
+_Read = TypeVar("_Read")
 
 #: Seconds for one answer; a broker with thousands of queues under load needs some.
 ANSWER = 20.0
@@ -46,8 +48,8 @@ class Management:
         self._session.cert = cert
         self._user = user
 
-    def _get(self, path: str, **parameters: str | int) -> Any:
-        """One call; the JSON it answers, None for 404."""
+    def _get(self, path: str, read: Callable[[Any], _Read], **parameters: str | int) -> _Read | None:
+        """One call; what `read` makes of the JSON it answers, None for 404."""
         url = f"{self.address.url}/api/{path}"
         try:
             answer = self._session.get(url, params=parameters, timeout=ANSWER, allow_redirects=False)
@@ -71,8 +73,8 @@ class Management:
         try:
             if not answer.ok:
                 raise ValueError
-            return answer.json()
-        except ValueError:
+            return read(answer.json())
+        except (ValueError, KeyError, TypeError, AttributeError):
             kind = answer.headers.get("content-type", "no type")
             raise Unreachable(
                 f"{self.name}: {self.address} answered {answer.status_code} with {kind}, "
@@ -89,20 +91,24 @@ class Management:
         """
         page, pages = 1, 1
         while page <= pages:
-            answer = self._get(f"queues/{quote(vhost, safe='')}", page=page, page_size=PAGE, columns=_COLUMNS)
+            answer = self._get(f"queues/{quote(vhost, safe='')}", _page, page=page, page_size=PAGE, columns=_COLUMNS)
             if answer is None:
                 raise Unreachable(
                     f'{self.name}: the HTTP API at {self.address} knows no vhost "{vhost}"',
                     hint=f"check the vhost in {self.name}.amqp",
                 )
-            for item in answer["items"]:
-                yield _queue(item)
-            page, pages = page + 1, int(answer["page_count"])
+            queues, pages = answer
+            yield from queues
+            page += 1
 
     def queue(self, vhost: str, name: str) -> Queue | None:
         """One queue; None when it does not exist."""
-        item = self._get(f"queues/{quote(vhost, safe='')}/{quote(name, safe='')}")
-        return None if item is None else _queue(item)
+        return self._get(f"queues/{quote(vhost, safe='')}/{quote(name, safe='')}", _queue)
+
+
+def _page(answer: dict[str, Any]) -> tuple[list[Queue], int]:
+    """The queues of a page, and how many pages there are."""
+    return [_queue(item) for item in answer["items"]], int(answer["page_count"])
 
 
 def _queue(item: dict[str, Any]) -> Queue:

@@ -6,6 +6,7 @@ The takeover layout has three of the design's routes (design, section 3): `legac
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -107,7 +108,10 @@ TABLE: dict[tuple[Route, Verb], tuple[Route, bool]] = {
 }
 
 
-def step(route: Route, verb: Verb, facts: Facts) -> Moved | Refused:
-    """What a verb does to a queue on this route: nothing, or the route it has afterwards."""
+def step(route: Route, verb: Verb, ask: Callable[[], Facts]) -> Moved | Refused:
+    """What a verb does to a queue on this route: nothing, or the route it has afterwards.
+
+    `ask` looks the facts up, and is called only where there is a gate: a queue leaves a target that does not answer.
+    """
     after, gated = TABLE[route, verb]
-    return (gate(facts) if gated else None) or Moved(after)
+    return (gate(ask()) if gated else None) or Moved(after)

@@ -22,17 +22,17 @@ def test_the_table_is_whole() -> None:
 @pytest.mark.parametrize("verb", Verb)
 def test_every_cell(route: Route, verb: Verb) -> None:
     after = {Verb.CUTOVER: Route.QUORUM, Verb.CANARY: Route.CANARY, Verb.LEGACY: Route.LEGACY}[verb]
-    assert step(route, verb, GOOD) == Moved(after)
+    assert step(route, verb, lambda: GOOD) == Moved(after)
     if after.moves and not (route.moves and after is not Route.QUORUM) and route is not after:
-        assert isinstance(step(route, verb, BAD), Refused)
+        assert isinstance(step(route, verb, lambda: BAD), Refused)
     else:
-        assert step(route, verb, BAD) == Moved(after)
+        assert step(route, verb, lambda: BAD) == Moved(after)
 
 
 @pytest.mark.parametrize("route", Route)
 def test_the_way_back_needs_no_gate(route: Route) -> None:
     worst = Facts("mail", "mail", None, None, "not bound", 1, "alarm")
-    assert step(route, Verb.LEGACY, worst) == Moved(Route.LEGACY)
+    assert step(route, Verb.LEGACY, lambda: worst) == Moved(Route.LEGACY)
 
 
 @pytest.mark.parametrize(

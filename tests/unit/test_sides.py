@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from urllib.parse import quote
+
+import pika
+import pytest
+
+from bridge import sides
+from bridge.amqp import HEARTBEAT
+from bridge.config import Broker
+from bridge.errors import ConfigError
+
+
+def broker(amqp: str | list[str] = "amqp://u:p@old:5673/chost", **more: object) -> Broker:
+    return Broker.model_validate({"amqp": amqp, **more})
+
+
+def parameters(given: Broker) -> list[pika.connection.Parameters]:
+    return sides.connection("source", given, "blue")().addresses
+
+
+def test_every_address_is_tried_with_its_own_options():
+    first, second = parameters(broker(["amqp://u:p@one/chost", "amqp://u:p@two:5673/chost?heartbeat=3"]))
+    assert (first.host, first.port, first.heartbeat) == ("one", 5672, HEARTBEAT)
+    assert (second.host, second.port, second.heartbeat) == ("two", 5673, 3)
+
+
+def test_an_operator_sees_whose_connection_it_is():
+    (given,) = parameters(broker())
+    assert given.client_properties == {"connection_name": "bridge blue source"}
+
+
+def test_tls_checks_name_and_certificate_unless_told_otherwise():
+    (given,) = parameters(broker("amqps://u:p@new/qhost"))
+    assert given.ssl_options is not None
+    assert given.ssl_options.server_hostname == "new"
+    assert given.ssl_options.context.check_hostname
+    assert given.ssl_options.context.verify_mode == ssl.CERT_REQUIRED
+
+    (given,) = parameters(broker("amqps://u:p@new/qhost", tls={"verify": False}))
+    assert given.ssl_options is not None
+    assert given.ssl_options.context.verify_mode == ssl.CERT_NONE
+
+
+def test_tls_options_of_the_url_win():
+    ca = quote(ssl.get_default_verify_paths().openssl_cafile)
+    options = quote(f"{{'server_hostname': 'other', 'cafile': '{ca}'}}")
+    (given,) = parameters(broker(f"amqps://u:p@new/qhost?ssl_options={options}"))
+    assert given.ssl_options is not None
+    assert given.ssl_options.server_hostname == "other"
+
+
+@pytest.mark.parametrize("key", ["ca", "cert"])
+def test_files_that_cannot_be_used_are_faults_of_the_configuration(key: str, tmp_path: Path):
+    (tmp_path / "empty.pem").write_text("")
+    for name in ("missing.pem", "empty.pem"):
+        given = broker("amqps://u:p@new/qhost", tls={key: str(tmp_path / name)})
+        with pytest.raises(ConfigError, match=r"target\.tls: found files that cannot be used"):
+            sides.context("target", given)
+
+
+def test_the_api_takes_the_credentials_of_amqp_unless_it_has_its_own():
+    assert sides.management("source", broker()) is None
+    of_amqp = sides.management("source", broker(api="http://old:15672"))
+    own = sides.management("source", broker(api="http://monitor:m@old:15672"))
+    assert of_amqp is not None
+    assert own is not None
+    assert of_amqp._session.auth == ("u", "p")
+    assert own._session.auth == ("monitor", "m")
+
+
+def test_the_api_s_tls_is_that_of_the_side():
+    tls = {"ca": "/ca.pem", "cert": "/cert.pem"}
+    given = sides.management("target", broker(api="https://new:15671", tls=tls))
+    assert given is not None
+    assert given._session.verify == "/ca.pem"
+    assert given._session.cert == ("/cert.pem", "/cert.pem")
+    given = sides.management("target", broker(api="https://new:15671", tls={"ca": "/ca.pem", "verify": False}))
+    assert given is not None
+    assert given._session.verify is False
