@@ -110,6 +110,10 @@ class RawAmqp:
         """Declare a durable queue."""
         self.call(spec.Queue.Declare(queue=queue, durable=True, arguments=arguments))
 
+    def declare_exchange(self, exchange: str, kind: str) -> None:
+        """Declare a durable exchange."""
+        self.call(spec.Exchange.Declare(exchange=exchange, type=kind, durable=True))
+
     def depth(self, queue: str) -> int:
         """Return how many messages are ready in a queue."""
         return int(self.call(spec.Queue.Declare(queue=queue, passive=True)).message_count)
