@@ -46,6 +46,8 @@ cd "$root"
 exec chroot "$root" "$@"
 """
 _STOP_SECONDS = 60.0
+#: As inside a root.
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Packages:
@@ -78,7 +80,7 @@ class Packages:
             folder = self._store.folder / "epmd"
             folder.mkdir(exist_ok=True)
             program = ("epmd", "-port", str(state.epmd_port), "-address", "127.0.0.1")
-            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", MARK: state.mark}
+            environment = {"PATH": _PATH, MARK: state.mark}
             state.epmd = epmd = spawn(_inside(cluster.root, folder, *program), environment, folder / _CONSOLE)
         if not until(lambda: _listens(state.epmd_port) or not epmd.alive(), 20) or not epmd.alive():
             raise LabError(f"epmd does not listen on port {state.epmd_port}:\n{_last_lines(folder)}")
@@ -194,7 +196,7 @@ def _inside(root: Path, folder: Path, *program: str) -> list[str]:
 
 def _environment(state: LabState, node: NodeState) -> dict[str, str]:
     return {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": _PATH,
         "LANG": "C.UTF-8",
         "HOME": _HOME,
         MARK: state.mark,

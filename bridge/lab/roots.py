@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -101,7 +101,7 @@ def install(versions: Collection[str], mark: str, progress: Progress) -> dict[st
         with ThreadPoolExecutor(max_workers=len(missing)) as pool:
             installing = [pool.submit(_install_one, folder, release, mark, progress) for release in missing]
             try:
-                for done in installing:
+                for done in as_completed(installing):
                     done.result()
             except BaseException:
                 # Leaving the pool waits for all of it, and debootstrap, first in its namespace, does not hear a Ctrl-C.
@@ -191,9 +191,13 @@ def _run(command: list[str], doing: str, mark: str, told: Callable[[str], None])
         errors="replace",
     ) as process:  # fmt: skip
         assert process.stdout is not None  # noqa: S101 - we asked for a pipe
-        for line in process.stdout:
-            last.append(line.rstrip())
-            told(line)
+        try:
+            for line in process.stdout:
+                last.append(line.rstrip())
+                told(line)
+        except BaseException:
+            process.kill()  # leaving the block waits for its end
+            raise
     if process.returncode != 0:
         raise LabError(
             f"{doing} failed with exit code {process.returncode}; its last lines:\n" + "\n".join(last),
