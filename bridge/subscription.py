@@ -344,11 +344,11 @@ class Subscription:
 
     def _export_too_large(self, relay: Relay) -> None:
         """Write what no publish can carry to files; an exception leaves it with the source."""
-        for entry in relay.too_large:
-            self._export(self.queue, entry.tag, entry.wire)
-            relay.exported(entry)
+        for tag, wire in relay.too_large:
+            self._export(self.queue, tag, wire)
+            relay.exported(tag)
             log.warning(
-                'queue "%s": a message of %d bytes is too large for the target: exported', self.queue, len(entry.wire)
+                'queue "%s": a message of %d bytes is too large for the target: exported', self.queue, len(wire)
             )
         relay.too_large.clear()
 

@@ -34,6 +34,8 @@ frame_at = struct.Struct(">BHI").unpack_from
 tag_at = struct.Struct(">QB").unpack_from
 #: a whole header frame up to its property flags: type, channel, size, class, weight, body size, flags
 content_at = struct.Struct(">BHIHHQH").unpack_from
+#: of the same, from its size on: the size of the payload and the property flags
+size_and_flags_at = struct.Struct(">I12xH").unpack_from
 #: The length of what `content_at` reads.
 CONTENT_HEAD = 21
 
@@ -154,6 +156,10 @@ def shortstr(value: bytes) -> bytes:
     if len(value) > 255:
         raise ValueError(f"short string of {len(value)} bytes, at most 255 are allowed: {value[:40]!r}...")
     return bytes((len(value),)) + value
+
+
+#: What stands behind the routing key of a publish: the bit `mandatory`, and the end octet.
+PUBLISH_END = b"\x01" + _END
 
 
 def publish_head(channel: int, exchange: bytes, routing_key: bytes) -> bytes:

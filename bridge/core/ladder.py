@@ -22,6 +22,8 @@ from urllib.parse import unquote_to_bytes
 
 #: Levels of the ladder, and bits in its key.
 LEVELS = 28
+#: Bytes of a key's dotted bits.
+BITS = 2 * LEVELS
 #: Longest delay in seconds, about 8.5 years; a 29th bit would be read as part of the suffix and halve the delay.
 MAX_DELAY = 2**LEVELS - 1
 #: Level n is exchange and queue `celery_delayed_<n>`.
@@ -31,7 +33,7 @@ DELIVERY_EXCHANGE = "celery_delayed_delivery"
 #: What every exit word of ours begins with.
 WORD_PREFIX = "bridge:"
 #: Bytes that 28 bits and their dots leave of an AMQP short string (255).
-MAX_WORD_BYTES = 255 - 2 * LEVELS
+MAX_WORD_BYTES = 255 - BITS
 
 #: A hashed word: the escape of a queue name never begins with a bare `~`.
 _HASH_PREFIX = WORD_PREFIX + "~"

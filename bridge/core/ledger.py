@@ -11,47 +11,30 @@
 
 from __future__ import annotations
 
-import enum
 from collections import deque
+
+#: One message between the source and the target: its tag, its header and body frames as they were sent, when that was
+#: (seconds of a
+#: monotonic clock), and whether it went into the ladder. A plain tuple: there is one for every message that moves.
+Entry = tuple[int, bytes, float, bool]
 
 
 class LedgerError(Exception):
     """The broker confirmed what was not published: nothing more on this channel can be trusted."""
 
 
-class State(enum.IntEnum):
-    """What became of one message."""
-
-    SENT = 0
-    CONFIRMED = 1
-    #: Returned or nacked: it stays with the source.
-    BACK = 2
-
-
-class Entry:
-    """One message between the source and the target."""
-
-    __slots__ = ("at", "ladder", "state", "tag", "wire")
-
-    def __init__(self, tag: int, wire: bytes, at: float, ladder: bool) -> None:
-        self.tag = tag
-        #: Header and body frames as they were sent.
-        self.wire = wire
-        #: When it was sent, in seconds of a monotonic clock.
-        self.at = at
-        #: It went into the ladder.
-        self.ladder = ladder
-        self.state = State.SENT
-
-
 class Ledger:
     """The messages in flight of one queue on one pair of channels."""
 
-    __slots__ = ("_entries", "_low", "_open", "_sent", "bytes", "lag")
+    __slots__ = ("_back", "_entries", "_low", "_open", "_safe", "_sent", "bytes", "lag")
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
         self._open: dict[int, Entry] = {}
+        #: Tags of messages that the target has for good, and of those that were returned or nacked and stay with the
+        #: source.
+        self._safe: set[int] = set()
+        self._back: set[int] = set()
         self._sent = 0
         self._low = 1
         #: Bytes of all messages that are not yet acked.
@@ -73,30 +56,28 @@ class Ledger:
         """How many messages the target may have although they go back to the source: if the channel ends now, they
         may be doubled.
         """
-        return sum(entry.state != State.BACK for entry in self._entries)
+        return sum(tag not in self._back for tag, _, _, _ in self._entries)
 
     def oldest(self) -> float | None:
         """When the oldest publish without an answer was sent; None when there is none."""
-        return next(iter(self._open.values())).at if self._open else None
+        return next(iter(self._open.values()))[2] if self._open else None
 
     def send(self, tag: int, wire: bytes, at: float, ladder: bool) -> None:
         """A delivery was published; it gets the next sequence number of the channel."""
-        entry = Entry(tag, wire, at, ladder)
-        self._sent += 1
-        self._open[self._sent] = entry
+        entry = (tag, wire, at, ladder)
+        self._sent = seq = self._sent + 1
+        self._open[seq] = entry
         self._entries.append(entry)
         self.bytes += len(wire)
 
-    def hold(self, tag: int, wire: bytes, at: float) -> Entry:
+    def hold(self, tag: int, wire: bytes, at: float) -> None:
         """A delivery was taken and goes somewhere else than to a publish; `release` it when it is safe there."""
-        entry = Entry(tag, wire, at, False)
-        self._entries.append(entry)
+        self._entries.append((tag, wire, at, False))
         self.bytes += len(wire)
-        return entry
 
-    def release(self, entry: Entry) -> None:
+    def release(self, tag: int) -> None:
         """What was held is safe elsewhere, and may be acked."""
-        entry.state = State.CONFIRMED
+        self._safe.add(tag)
 
     def _answered(self, seq: int, multiple: bool) -> list[Entry]:
         """Take the entries that an answer of the broker speaks of."""
@@ -121,11 +102,11 @@ class Ledger:
         """
         entries = self._answered(seq, multiple)
         if entries:
-            self.lag = at - entries[-1].at
-        safe = [entry for entry in entries if entry.state == State.SENT]
-        for entry in safe:
-            entry.state = State.CONFIRMED
-        return safe
+            self.lag = at - entries[-1][2]
+        if self._back:
+            entries = [entry for entry in entries if entry[0] not in self._back]
+        self._safe.update([entry[0] for entry in entries])
+        return entries
 
     def nack(self, seq: int, multiple: bool) -> int:
         """The broker refused `seq` (and all before it): return how many that are; they stay with the source.
@@ -134,8 +115,7 @@ class Ledger:
             LedgerError: `seq` is not in flight.
         """
         entries = self._answered(seq, multiple)
-        for entry in entries:
-            entry.state = State.BACK
+        self._back.update(entry[0] for entry in entries)
         return len(entries)
 
     def returned(self, header: bytes, bodies: bytes) -> bool:
@@ -144,13 +124,13 @@ class Ledger:
         RabbitMQ from 3.13 on writes the header of a return anew (semantics.md, 6.1): where no header is the same, the
         body decides.
         """
-        sent = [entry for entry in self._open.values() if entry.state == State.SENT]
-        same = next((entry for entry in sent if entry.wire.startswith(header)), None)
+        sent = [(tag, wire) for tag, wire, _, _ in self._open.values() if tag not in self._back]
+        same = next((tag for tag, wire in sent if wire.startswith(header)), None)
         if same is None and bodies:
-            same = next((entry for entry in sent if entry.wire.endswith(bodies)), None)
+            same = next((tag for tag, wire in sent if wire.endswith(bodies)), None)
         if same is None:
             return False
-        same.state = State.BACK
+        self._back.add(same)
         return True
 
     def ackable(self, most: int = -1) -> int:
@@ -159,17 +139,18 @@ class Ledger:
 
         All tags up to it may be acked with `multiple`.
         """
-        entries, tag = self._entries, 0
-        while entries and most and entries[0].state == State.CONFIRMED:
-            entry = entries.popleft()
-            self.bytes -= len(entry.wire)
-            tag = entry.tag
+        entries, safe, tag = self._entries, self._safe, 0
+        while entries and most and entries[0][0] in safe:
+            tag, wire, _, _ = entries.popleft()
+            safe.remove(tag)
+            self.bytes -= len(wire)
             most -= 1
         return tag
 
     def scattered(self) -> list[int]:
         """Take the confirmed messages behind ones that are not: their tags may be acked one by one."""
-        found = [entry for entry in self._entries if entry.state == State.CONFIRMED]
-        self._entries = deque(entry for entry in self._entries if entry.state != State.CONFIRMED)
-        self.bytes -= sum(len(entry.wire) for entry in found)
-        return [entry.tag for entry in found]
+        found = [entry for entry in self._entries if entry[0] in self._safe]
+        self._entries = deque(entry for entry in self._entries if entry[0] not in self._safe)
+        self._safe.clear()
+        self.bytes -= sum(len(wire) for _, wire, _, _ in found)
+        return [entry[0] for entry in found]

@@ -148,6 +148,27 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[Field]:
         yield Field(name, tag, begin, value, at)
 
 
+def begins_entry(buffer: bytes, start: int, hit: int) -> bool:
+    """Whether an entry of the table that starts at `start` begins at `hit`, and not something inside of a value.
+
+    Walks no further than `hit`, and makes nothing on the way: this is asked of every task with an ETA.
+    """
+    at = start + 4
+    while at < hit:
+        at += 1 + buffer[at]
+        if at >= hit:
+            return False
+        tag = buffer[at]
+        length = _FIXED.get(tag)
+        if length is not None:
+            at += 1 + length
+        elif tag in _LONG:
+            at += 5 + _u32(buffer, at + 1)[0]
+        else:
+            return False
+    return at == hit
+
+
 def string(payload: bytes, span: tuple[int, int] | None) -> bytes | None:
     """Return the bytes of a short-string property, or None when it is absent."""
     return None if span is None else payload[span[0] + 1 : span[1]]

@@ -16,10 +16,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bridge.core import eta, frames, ladder, properties
-from bridge.core.ledger import Entry, Ledger, LedgerError
+from bridge.core.ledger import Ledger, LedgerError
 from bridge.core.pace import Pace
 
 _NULL = ord("V")
+_STRING = ord("S")
+#: The names of two headers as they stand in a table, their length before them.
+_ETA = b"\x03eta"
+_TASK = b"\x04task"
+#: Properties that decide whether a message can pass as it is: it has headers, and neither of the others.
+_LOOKED_AT = properties.HEADERS | properties.EXPIRATION | properties.USER_ID
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
 #: RabbitMQ 4.0 to 4.2 puts a priority above this in a class of its own, which holds back due messages of the ladder
@@ -92,13 +98,19 @@ class Relay:
         self.surprise: Surprise | None = None
         #: After the surprise "window": how many such messages fit into it.
         self.fits = 0
-        #: Messages that no publish can carry: to be written to a file, then `exported`.
-        self.too_large: list[Entry] = []
+        #: Tag and frames of messages that no publish can carry: to be written to a file, then `exported`.
+        self.too_large: list[tuple[int, bytes]] = []
         self._out = out
         self._to_target = out.to_target
         self._to_source = out.to_source
         self._due = frames.publish_head(channel, b"", to.queue.encode())
-        self._word = ladder.exit_word(to.queue).encode()
+        # A publish into the ladder differs from another of its level by the bits of the key alone.
+        word = ladder.exit_word(to.queue).encode()
+        self._exit = word + frames.PUBLISH_END
+        self._levels = [b""]
+        for level in range(ladder.LEVELS):
+            head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
+            self._levels.append(head[: -len(self._exit) - ladder.BITS])
         self._gathered: _Gathered | None = None
 
     def stop(self, reason: str, text: str) -> None:
@@ -140,23 +152,52 @@ class Relay:
         if flags & properties.CONTENT_ENCODING:
             start += 1 + wire[start]
         find = wire.find
-        hit = find(b"\x03eta", start, stop)
+        hit = find(_ETA, start, stop)
+        # The fast path: a task of protocol 2 with one `eta`, nothing to cut, and a body that fits as it is.
         if (
-            # The fast path: a task of protocol 2 whose one `eta` is null, with nothing to cut, that fits as it is.
-            hit >= 0
-            and wire[hit + 4] == _NULL
-            and find(b"\x03eta", hit + 5, stop) < 0
-            and find(b"\x04task", start, stop) >= 0
-            and not flags & (properties.EXPIRATION | properties.USER_ID)
-            and find(b"x-", start, stop) < 0
-            and find(b"CC", start, stop) < 0
-            and len(wire) < self.to.frame_max
+            hit < 0
+            or find(_ETA, hit + 5, stop) >= 0
+            or find(_TASK, start, stop) < 0
+            or flags & _LOOKED_AT != properties.HEADERS
+            or find(b"x-", start, stop) >= 0
+            or find(b"CC", start, stop) >= 0
+            or len(wire) >= self.to.frame_max
         ):
+            self._deliver_slowly(tag, wire, size, wall, at)
+        elif wire[hit + 4] == _NULL:
             self._to_target.append(self._due)
             self._to_target.append(wire)
             self.ledger.send(tag, wire, at, False)
         else:
-            self._deliver_slowly(tag, wire, size, wall, at)
+            self._deliver_eta(tag, wire, start, stop, hit, flags, wall, at)
+
+    def _deliver_eta(
+        self, tag: int, wire: bytes, start: int, stop: int, hit: int, flags: int, wall: float, at: float
+    ) -> None:
+        """A task of protocol 2 whose header table starts at `start` and whose one `eta` is at `hit`."""
+        behind = hit + 9 + int.from_bytes(wire[hit + 5 : hit + 9], "big")
+        if wire[hit + 4] != _STRING or behind > stop or not properties.begins_entry(wire, start, hit):
+            self._deliver_slowly(tag, wire, stop - 7, wall, at)
+            return
+        if self.to.cap_priority and flags & properties.PRIORITY:
+            table = start + 4 + int.from_bytes(wire[start : start + 4], "big")
+            if wire[table + bool(flags & properties.DELIVERY_MODE)] > PRIORITY_CAP:
+                self._deliver_slowly(tag, wire, stop - 7, wall, at)
+                return
+        try:
+            delay = eta.delay(eta.of_header_value(_STRING, wire[hit + 9 : behind]), wall)
+        except eta.Unreadable:
+            self.counts.eta_unreadable += 1
+            delay = 0
+        self._publish(tag, wire, delay, at)
+
+    def _publish(self, tag: int, wire: bytes, delay: int, at: float) -> None:
+        """Send a message to its queue, or into the ladder for `delay` seconds."""
+        if delay:
+            self._to_target += (self._levels[delay.bit_length()], ladder.key_bytes(delay), self._exit, wire)
+        else:
+            self._to_target += (self._due, wire)
+        self.ledger.send(tag, wire, at, delay > 0)
 
     def _deliver_slowly(self, tag: int, wire: bytes, size: int, wall: float, at: float) -> None:
         """The slow path: an ETA, an unusual header, or a body that must be cut again."""
@@ -171,7 +212,8 @@ class Relay:
             return
         body_size = int.from_bytes(payload[4:12], "big")
         if self.to.max_message is not None and body_size > self.to.max_message:
-            self.too_large.append(self.ledger.hold(tag, wire, at))
+            self.ledger.hold(tag, wire, at)
+            self.too_large.append((tag, wire))
             self._out.alerts.add(self.channel)
             return
         due = self._due_at(payload, found, entries, wire, bodies)
@@ -179,13 +221,7 @@ class Relay:
         edited = self._edit(payload, found, entries, delay, wall)
         if edited is not payload or len(wire) >= self.to.frame_max:
             wire = self._rebuild(edited, wire, bodies)
-        if delay:
-            key = ladder.key_bytes(delay) + self._word
-            self._to_target.append(frames.publish_head(self.channel, ladder.exchange_bytes(delay), key))
-        else:
-            self._to_target.append(self._due)
-        self._to_target.append(wire)
-        self.ledger.send(tag, wire, at, delay > 0)
+        self._publish(tag, wire, delay, at)
 
     def _due_at(
         self, payload: bytes, found: properties.Spans, entries: list[properties.Field], wire: bytes, bodies: int
@@ -277,9 +313,7 @@ class Relay:
         counts = self.counts
         counts.confirmed += len(safe)
         counts.moved += len(safe)
-        for entry in safe:
-            if entry.ladder:
-                counts.converted += 1
+        counts.converted += sum([entry[3] for entry in safe])
 
     def nacked(self, seq: int, multiple: bool) -> None:
         """The target refused the message `seq` (and all before it)."""
@@ -307,10 +341,10 @@ class Relay:
     # -- to the source
     # --------------------------------------------------------------------------------------------------
 
-    def exported(self, entry: Entry) -> None:
+    def exported(self, tag: int) -> None:
         """A message that was too large is safe in a file."""
         self.counts.exported += 1
-        self.ledger.release(entry)
+        self.ledger.release(tag)
 
     def turn(self, at: float) -> None:
         """Ack what may be acked: one `multiple` ack for the longest run (design, section 4.7)."""

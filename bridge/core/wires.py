@@ -8,12 +8,13 @@ stopped with its reason, and never stops another; a stream that is out of step e
 from __future__ import annotations
 
 from bridge.core import frames
-from bridge.core.frames import BODY, END, HEADER, METHOD, FrameError
+from bridge.core.frames import BODY, CONTENT_HEAD, DELIVER, END, HEADER, METHOD, OVERHEAD, FrameError
 from bridge.core.relay import Relay
 
 _frame_at = frames.frame_at
 _tag_at = frames.tag_at
 _content_at = frames.content_at
+_size_and_flags_at = frames.size_and_flags_at
 
 
 def _failed(relay: Relay, fault: Exception) -> None:
@@ -43,9 +44,9 @@ class SourceWire:
         relays = self.relays
         others: list[bytes] = []
         start, end = 0, len(buffer)
-        while end - start >= frames.OVERHEAD:
+        while end - start >= OVERHEAD:
             kind, channel, size = _frame_at(buffer, start)
-            stop = start + size + frames.OVERHEAD
+            stop = start + size + OVERHEAD
             if stop > end:
                 break
             if buffer[stop - 1] != END:
@@ -53,9 +54,18 @@ class SourceWire:
             relay = relays.get(channel)
             if relay is None:
                 others.append(buffer[start:stop])
-            elif kind == METHOD and buffer.startswith(frames.DELIVER, start + 7):
+            elif kind == METHOD and buffer.startswith(DELIVER, start + 7):
                 tag, bits = _tag_at(buffer, start + 12 + buffer[start + 11])
-                stop = self._content(buffer, stop, relay, tag, bits & 1, wall, at)
+                start, stop = stop, _whole_content(buffer, stop, end, channel)
+                if stop:
+                    size, flags = _size_and_flags_at(buffer, start + 3)
+                    try:
+                        relay.deliver(tag, bits & 1, buffer[start:stop], size, flags, wall, at)
+                    except Exception as fault:  # noqa: BLE001  one relay's fault must not end the others
+                        _failed(relay, fault)
+                else:
+                    relay.begin(tag, bits & 1)
+                    stop = start
             elif kind in (HEADER, BODY):
                 try:
                     relay.gather(kind, buffer[start:stop], wall, at)
@@ -73,24 +83,24 @@ class SourceWire:
         """The channel is gone."""
         self.relays.pop(channel, None)
 
-    def _content(
-        self, buffer: bytes, start: int, relay: Relay, tag: int, redelivered: int, wall: float, at: float
-    ) -> int:
-        """Deliver the content that starts at `start` if all of it is here, else begin to gather it; where to go on."""
-        if len(buffer) - start > frames.CONTENT_HEAD:
-            kind, channel, size, _, _, body_size, flags = _content_at(buffer, start)
-            stop = start + size + frames.OVERHEAD
-            if kind == HEADER and channel == relay.channel and stop <= len(buffer):
-                frames.check_end(buffer, stop)
-                stop = frames.content_stop(buffer, stop, channel, body_size)
-                if stop:
-                    try:
-                        relay.deliver(tag, redelivered, buffer[start:stop], size, flags, wall, at)
-                    except Exception as fault:  # noqa: BLE001  one relay's fault must not end the others
-                        _failed(relay, fault)
-                    return stop
-        relay.begin(tag, redelivered)
-        return start
+
+def _whole_content(buffer: bytes, start: int, end: int, channel: int) -> int:
+    """Where the content stops whose header frame starts at `start`; 0 when it is not all here, or another channel's
+    frame stands between.
+    """
+    if end - start <= CONTENT_HEAD:
+        return 0
+    kind, at_channel, size, _, _, left, _ = _content_at(buffer, start)
+    bodies: int = start + size + OVERHEAD
+    if kind != HEADER or at_channel != channel or bodies > end:
+        return 0
+    if buffer[bodies - 1] != END:
+        frames.check_end(buffer, bodies)
+    # Nearly every body is one frame.
+    stop: int = bodies + left + OVERHEAD
+    if left and stop <= end and buffer[stop - 1] == END and _frame_at(buffer, bodies) == (BODY, channel, left):
+        return stop
+    return frames.content_stop(buffer, bodies, channel, left)
 
 
 class TargetWire:
@@ -174,5 +184,5 @@ class _Return:
             self._left = frames.content_at(wire)[5]
         else:
             self._bodies.append(wire)
-            self._left -= len(wire) - frames.OVERHEAD
+            self._left -= len(wire) - OVERHEAD
         return self._left <= 0

@@ -147,3 +147,19 @@ def test_values_without_their_lengths() -> None:
         b"\x00\x00\x00\x01",
         b"",
     ]
+
+
+def test_where_an_entry_begins() -> None:
+    entries = {"a": "\x03eta", "n": 5, "nested": {"eta": None}, "eta": "now", "z": None}
+    payload = wire.table(entries)
+    starts = [field.start for field in p.fields(payload, 0, len(payload))]
+    assert [at for at in range(4, len(payload)) if p.begins_entry(payload, 0, at)] == starts
+
+
+def test_no_entry_begins_behind_an_unknown_tag_or_a_name_without_a_value() -> None:
+    table = b"\x01aU\x00\x01\x03etaV"
+    payload = struct.pack(">I", len(table)) + table
+    assert not p.begins_entry(payload, 0, payload.index(b"\x03eta"))
+    table = b"\x09abc\x03etaV"
+    payload = struct.pack(">I", len(table)) + table
+    assert not p.begins_entry(payload, 0, payload.index(b"\x03eta"))

@@ -31,6 +31,9 @@ def test_a_stream_out_of_step_ends_the_connection() -> None:
     broken = book.delivery(wire.task())[:-1] + b"\x00"
     with pytest.raises(frames.FrameError):
         book.receive(broken)
+    header, _, bodies = wire.task(b"x").rpartition(b"\xce\x03")
+    with pytest.raises(frames.FrameError):
+        Playbook().receive(book.delivery(header + b"\x00\x03" + bodies))
 
 
 def test_another_channels_header_behind_a_delivery_is_not_its_content() -> None:
