@@ -10,7 +10,7 @@ import gevent
 from bridge import sides
 from bridge.config import CapPriority, Config
 from bridge.core.route import Route
-from bridge.core.topology import left_alone
+from bridge.core.scope import left_alone
 from bridge.delayed import CHANNEL, Exits
 from bridge.errors import ConfigError, Fault
 from bridge.link import Link

@@ -1,13 +1,16 @@
-"""Queues as values, and which of them hold tasks that the bridge may move (design, section 5; semantics.md, 5.1).
+"""Queues, exchanges, bindings, policies and what else a vhost has, as values (design, section 5).
 
-Properties decide first, names second: a name can be anything, the properties are what the broker does.
+A `Vhost` is what the HTTP API told of one side at one moment. What the API did not tell (no right to ask, too old a version) is None or
+empty, never guessed. The rules over these values stand in `scope.py` (what is moved), `translate.py` (old effective value to new one),
+`check.py` (findings) and `plan.py` (what is to be made).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+Arguments = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,49 +22,145 @@ class Queue:
     durable: bool
     exclusive: bool
     auto_delete: bool
-    arguments: Mapping[str, object]
-    #: Effective policy keys; a policy can set `expires` as an argument can.
-    policy: Mapping[str, object]
+    arguments: Arguments
+    #: Effective policy keys, operator policy merged in by the broker; a policy can set `expires` as an argument can.
+    policy: Arguments
     ready: int = 0
     unacked: int = 0
     consumers: int = 0
+    #: Names of the policy and the operator policy that apply.
+    policy_name: str | None = None
+    operator_policy_name: str | None = None
+    #: Bytes of all message bodies, ready and unacked.
+    message_bytes: int = 0
+    #: Quorum queues: nodes with a replica, those of them that are up, and where the leader is.
+    members: tuple[str, ...] = ()
+    online: tuple[str, ...] = ()
+    leader: str | None = None
+    #: UTC epoch seconds of the message at the head, if the broker knows it.
+    head_timestamp: int | None = None
+    #: `running`, `down`, `crashed`, ... as the broker says.
+    state: str = "running"
+    single_active_consumer: bool = False
+
+    @property
+    def messages(self) -> int:
+        """Ready and unacked."""
+        return self.ready + self.unacked
 
 
-_NEVER = (
-    (re.compile(r"\.pidbox$"), "Celery's remote control (pidbox)"),
-    (re.compile(r"^celeryev\."), "Celery's events"),
-    (re.compile(r"^bcast\."), "a Broadcast copy of one worker"),
-    (re.compile(r"^amq\."), "named by the broker"),
-    (re.compile(r"(^|_)celery_delayed_([0-9]|1[0-9]|2[0-7])$"), "a level of the ladder: its messages are timers"),
-    (re.compile(r"^bridge\."), "the bridge's own"),
-    (re.compile(r"^mqtt-subscription-"), "an MQTT subscription"),
-    (re.compile(r"^federation: "), "a federation link"),
-)
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An exchange."""
 
-#: Tasks for one worker by its host name: moved only when it is named in queues.include.
-_BY_NAME = re.compile(r"\.dq2$")
+    name: str
+    type: str
+    durable: bool = True
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: Arguments = field(default_factory=dict)
 
 
-def left_alone(queue: Queue, *, named: bool) -> str | None:
-    """Why a queue is not moved; None when it is in scope.
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A binding of a queue or an exchange to an exchange; the default exchange's are left out."""
 
-    Args:
-        queue: what the broker says of it.
-        named: it stands in `queues.include` by its full name.
-    """
-    if queue.type != "classic":
-        return f"a {queue.type} queue: only classic queues are moved"
-    if queue.exclusive:
-        return "exclusive to one connection"
-    if queue.auto_delete:
-        return "auto-delete: it ends with its last consumer"
-    if not queue.durable:
-        return "not durable"
-    if "x-expires" in queue.arguments or "expires" in queue.policy:
-        return "it expires when unused (x-expires): a reply or an event queue"
-    for pattern, reason in _NEVER:
-        if pattern.search(queue.name):
-            return reason
-    if _BY_NAME.search(queue.name) and not named:
-        return "tasks for one worker by name (.dq2): name it in queues.include to move it"
-    return None
+    source: str
+    destination: str
+    #: `queue` or `exchange`.
+    destination_type: str
+    routing_key: str
+    arguments: Arguments = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy or an operator policy."""
+
+    name: str
+    pattern: str
+    #: `queues`, `classic_queues`, `quorum_queues`, `streams`, `exchanges`, `all`.
+    apply_to: str
+    definition: Arguments
+    priority: int = 0
+    operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer and who it is."""
+
+    queue: str
+    tag: str
+    prefetch: int = 0
+    ack_required: bool = True
+    exclusive: bool = False
+    arguments: Arguments = field(default_factory=dict)
+    #: `host:port -> host:port` as the broker names the connection, and its user.
+    connection: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client of the vhost."""
+
+    name: str
+    user: str
+    host: str
+    #: `product` and `version` of its client properties, and its connection name if it gave one.
+    product: str = ""
+    version: str = ""
+    given_name: str = ""
+    #: Messages published on its channels since it opened, if the broker counts them.
+    published: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the broker's cluster. None where the user may not see it (tag `monitoring`)."""
+
+    name: str
+    running: bool = True
+    memory_used: int | None = None
+    memory_limit: int | None = None
+    memory_alarm: bool = False
+    disk_free: int | None = None
+    disk_limit: int | None = None
+    disk_alarm: bool = False
+    partitions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What our user may do in the vhost: regular expressions, None when there is no permission at all."""
+
+    user: str
+    configure: str | None
+    write: str | None
+    read: str | None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vhost:
+    """One side at one moment."""
+
+    name: str
+    #: The broker's version as numbers, such as (3, 10, 8).
+    version: tuple[int, ...]
+    nodes: tuple[Node, ...] = ()
+    #: Names of feature flags that are on; None where the user may not see them.
+    feature_flags: frozenset[str] | None = None
+    queues: Mapping[str, Queue] = field(default_factory=dict)
+    exchanges: Mapping[str, Exchange] = field(default_factory=dict)
+    bindings: tuple[Binding, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    consumers: tuple[Consumer, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    permissions: Permissions | None = None
+    #: `max-queues`, `max-connections`; -1 and absent are no limit.
+    limits: Mapping[str, int] = field(default_factory=dict)
+    default_queue_type: str | None = None
+    #: What could not be asked, each with its reason: the findings that need it say so.
+    unknown: tuple[str, ...] = ()
