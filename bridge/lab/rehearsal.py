@@ -51,7 +51,7 @@ OLD_BULK, NEW_BULK, LIVE_POOL = 1, 4, 2
 PREFETCH = 64
 
 #: Part of the backlog that the old workers may execute before the flip.
-EATEN = 0.15
+EATEN = 0.2
 
 #: Seconds between the end of preparations and the flip, apart from the measured ones: the daemon's start.
 PREPARING = 6.0
@@ -109,6 +109,9 @@ class Rehearsal:
         plan: how large it is.
         folder: for everything that is written.
         progress: told each step.
+
+    Attributes:
+        truth: what producers and workers wrote down.
     """
 
     def __init__(
@@ -121,7 +124,7 @@ class Rehearsal:
         self._folder = folder
         self._tell = progress
         self._crew = Crew(folder)
-        self._truth = Truth(folder)
+        self.truth = Truth(folder)
         self._subject = Subject(folder, source, target, QUEUES)
         self._old, self._new = Depths(self._source), Depths(self._target)
         self._noted = 0.0
@@ -163,9 +166,9 @@ class Rehearsal:
         self._finish_tasks()
         books = self._books(waiting, first, last)
         self._subject.stop()
-        self._truth.refresh()
+        self.truth.refresh()
         self._step("comparing what was sent with what arrived")
-        return measure(self._truth, Moments(before, flip, after), books, capped=self._capped)
+        return measure(self.truth, Moments(before, flip, after), books, capped=self._capped)
 
     def end(self) -> None:
         """End all processes and delete the queues that the rehearsal made."""
@@ -187,8 +190,8 @@ class Rehearsal:
         ]
 
         def full() -> bool:
-            self._truth.refresh()
-            self._note(f"filling the old queues: {len(self._truth.sent)} of {self._plan.tasks} tasks")
+            self.truth.refresh()
+            self._note(f"filling the old queues: {len(self.truth.sent)} of {self._plan.tasks} tasks")
             return all(filler.ended() for filler in fillers)
 
         for filler in fillers:
@@ -204,9 +207,9 @@ class Rehearsal:
 
         def prompt() -> bool:
             self._crew.check()
-            self._truth.refresh()
+            self.truth.refresh()
             late = time.time() - PROMPT
-            return not any(sent.live and sent.eta is None and sent.at < late for sent in self._truth.waiting.values())
+            return not any(sent.live and sent.eta is None and sent.at < late for sent in self.truth.waiting.values())
 
         until(prompt, SETTLED_WITHIN)
 
@@ -233,18 +236,18 @@ class Rehearsal:
         return self._old.waiting(QUEUES) < self._plan.rate / 4
 
     def _worked_off(self) -> bool:
-        self._truth.refresh()
-        left = [sent for sent in self._truth.waiting.values() if not sent.live and sent.eta is None]
+        self.truth.refresh()
+        left = [sent for sent in self.truth.waiting.values() if not sent.live and sent.eta is None]
         self._note(f"the new workers execute the backlog: {len(left)} due tasks left")
         return not left
 
     def _finish_tasks(self) -> None:
-        self._truth.refresh()
-        last = max((sent.eta or sent.at for sent in self._truth.sent.values()), default=0.0)
+        self.truth.refresh()
+        last = max((sent.eta or sent.at for sent in self.truth.sent.values()), default=0.0)
 
         def done() -> bool:
-            self._truth.refresh()
-            left = self._truth.waiting
+            self.truth.refresh()
+            left = self.truth.waiting
             self._note(f"waiting for the last ETA tasks: {len(left)} left")
             self._crew.check()
             return not left
@@ -272,9 +275,9 @@ class Rehearsal:
 
     def _held(self, worker: str) -> list[float | None]:
         """Return when the tasks that this worker has and did not start are due; None is at once."""
-        self._truth.refresh()
-        mine = {received.id for received in self._truth.received if received.worker == worker}
-        return [sent.eta for sent in self._truth.waiting.values() if sent.id in mine]
+        self.truth.refresh()
+        mine = {received.id for received in self.truth.received if received.worker == worker}
+        return [sent.eta for sent in self.truth.waiting.values() if sent.id in mine]
 
     # -------------------------------------------------------------------------------------------------------- the crew
 
@@ -316,7 +319,7 @@ class Rehearsal:
             rate=rate,
             live=live,
             due_queues=LIVE if live else BULK,
-            eta_queues=LIVE if live else QUEUES,
+            eta_queues=LIVE if live else BULK + BULK + LIVE,
             eta_share=LIVE_ETA_SHARE if live else plan.eta_share,
             eta_from=LIVE_ETA_FROM,
             eta_to=LIVE_ETA_TO if live else plan.eta_window,
