@@ -1,7 +1,9 @@
 """Queues, exchanges, bindings, policies and what else a vhost has, as values (design, section 5).
 
-A `Vhost` is what the HTTP API told of one side at one moment. What the API did not tell (no right to ask, too old a version) is None or
-empty, never guessed. The rules over these values stand in `scope.py` (what is moved), `translate.py` (old effective value to new one),
+A `Vhost` is what the HTTP API told of one side at one moment. What the API did not tell (no right to ask, too old a
+version) is None or
+empty, never guessed. The rules over these values stand in `scope.py` (what is moved), `translate.py` (old effective
+value to new one),
 `check.py` (findings) and `plan.py` (what is to be made).
 """
 
