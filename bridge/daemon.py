@@ -157,10 +157,7 @@ class Daemon:
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
         """Do something again and again until the end; a failure is said and does not end it."""
         while True:
-            try:
-                act()
-            except BridgeError as fault:
-                log.warning("%s", fault)
+            _attempt(act)
             if self._stopping.wait(seconds):
                 return
 
@@ -235,6 +232,14 @@ class Daemon:
             before, self.config = self.config, config
             for subscription, route in self.discovery.reload(before, config):
                 self.control.apply(VERB_OF[route], [subscription], "reload")
-            self.discovery.refresh()
+            _attempt(self.discovery.refresh)
             log.info("reloaded %s", self.file)
         self._notify.ready(self._sentence())
+
+
+def _attempt(act: Callable[[], None]) -> None:
+    """Do something that is done again later: its failure is said, and ends neither the daemon nor what moves."""
+    try:
+        act()
+    except BridgeError as fault:
+        log.warning("%s", fault)
