@@ -6,6 +6,7 @@ remember about one message helps it with the next.
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,6 +220,8 @@ def _channel(url: str) -> Iterator[tuple[Any, Any]]:
         connect_timeout=ANSWER,
         read_timeout=ANSWER,
         write_timeout=ANSWER,
+        # py-amqp's own second is less than a busy broker holds back a publisher that is too fast for it.
+        socket_settings={socket.TCP_USER_TIMEOUT: int(ANSWER * 1000)},
     )
     # Not left to others: click takes a broken pipe for one of its own output, and ends without a word.
     try:
