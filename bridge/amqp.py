@@ -394,6 +394,11 @@ def _explain(name: str, parameters: pika.connection.Parameters, error: BaseExcep
         return Unreachable(
             f"{name}: TLS with {there} failed: {text}", hint=f"check {name}.tls and the broker's certificate"
         )
+    if isinstance(cause, (pika.exceptions.StreamLostError, pika.exceptions.IncompatibleProtocolError)):
+        return Unreachable(
+            f"{name}: {there} does not speak AMQP 0-9-1: it closed the connection during the handshake",
+            hint=f"check the port in {name}.amqp: the HTTP API and TLS have others, and TLS takes amqps://",
+        )
     return Unreachable(
         f"{name}: cannot connect to {there}: {text}", hint=f"check {name}.amqp and that the broker is up"
     )

@@ -95,8 +95,8 @@ class Control:
         if isinstance(outcome, Moved):
             subscription.set_route(outcome.route)
             log.info('queue "%s": -> %s (configuration)', subscription.queue, outcome.route)
-        elif wanted is not None:
-            subscription.hold(wanted, outcome.text)
+        elif wanted is not None and subscription.hold(wanted, outcome.text):
+            log.warning("%s: route %s waits for this (%s)", outcome.text, wanted, outcome.hint)
 
     def _refused(self, verb: Verb, subscription: Subscription, by: str, text: str, hint: str) -> Answer:
         log.warning("%s by %s refused, the route stays %s: %s (%s)", verb, by, subscription.route, text, hint)

@@ -229,11 +229,12 @@ class Subscription:
             self._say("idle", "route legacy: the old workers have this queue")
         return True
 
-    def hold(self, wanted: Route, why: str) -> None:
-        """The gate keeps the wanted route closed for now."""
+    def hold(self, wanted: Route, why: str) -> bool:
+        """The gate keeps the wanted route closed for now; whether for another reason than before."""
         self.wanted = wanted
-        self._gate = why
+        before, self._gate = self._gate, why
         self.wake.set()
+        return why != before
 
     def _say(self, state: str, why: str = "") -> None:
         if (state, why) != (self.state, self.why):

@@ -54,12 +54,14 @@ class Broker:
         answers: by the class of the client's method; a test replaces what it wants otherwise.
         asked: the client's methods, in order.
         version: what it says it is.
+        greets: whether it answers the protocol header, or hangs up.
     """
 
     def __init__(self, version: str = "3.10.8") -> None:
         self.answers = _handshake()
         self.asked: list[Any] = []
         self.version = version
+        self.greets = True
         self._talking: list[gevent_socket.socket] = []
         self._heard = Event()
         self._listener = gevent_socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -120,6 +122,9 @@ class Broker:
             while len(buffer) < _HELLO:
                 buffer += end.recv(4096)
             buffer = buffer[_HELLO:]
+            if not self.greets:
+                end.shutdown(socket.SHUT_RDWR)
+                return
             start = spec.Connection.Start(
                 server_properties={"version": self.version, "capabilities": {"connection.blocked": True, **CAPABLE}}
             )

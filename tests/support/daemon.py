@@ -232,9 +232,9 @@ def queue_of(status: Status, name: str) -> Status:
 
 
 def _socket_of(config: Mapping[str, Any] | str, folder: Path) -> str:
-    given = yaml.safe_load(config) if isinstance(config, str) else config
     try:
+        given = yaml.safe_load(config) if isinstance(config, str) else config
         return str(given["admin"]["socket"])
-    except (KeyError, TypeError):
+    except (yaml.YAMLError, KeyError, TypeError):
         # A configuration that is wrong on purpose: nobody will answer.
         return str(folder / "admin.sock")

@@ -182,6 +182,17 @@ def test_a_broker_that_says_nothing_is_not_waited_for_long(broker: Broker):
         Connection("target", [broker.parameters(stack_timeout=0.1)]).open()
 
 
+def test_the_port_of_something_else_is_said(broker: Broker):
+    broker.answers[spec.Connection.StartOk] = lambda _: broker.hang_up()
+    with pytest.raises(AccessRefused, match="wrong user or password"):
+        # Before 0-9-1 had an answer for it, this was how a broker refused (AMQP 0-9-1, 1.4.2.2).
+        Connection("target", [broker.parameters()]).open()
+    broker.greets = False
+    with pytest.raises(Unreachable, match=r"target: 127\.0\.0\.1:\d+ does not speak AMQP 0-9-1") as caught:
+        Connection("target", [broker.parameters()]).open()
+    assert "amqps://" in caught.value.hint
+
+
 def test_a_lost_connection_says_why(broker: Broker, connection: Connection, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, "bridge.amqp"):
         broker.hang_up()

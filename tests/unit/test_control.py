@@ -97,12 +97,16 @@ def test_going_back_asks_no_gate(control: Control, subscriptions: list[Subscript
     assert [(answer.route, answer.refused) for answer in answers] == [("legacy", "")] * 2
 
 
-def test_a_wanted_route_waits_for_its_gate(control: Control, subscriptions: list[Subscription], exits: FakeExits):
+def test_a_wanted_route_waits_for_its_gate(
+    control: Control, subscriptions: list[Subscription], exits: FakeExits, caplog: pytest.LogCaptureFixture
+):
     subscription = subscriptions[0]
     exits.queues = {"a.q1": 0}
     subscription.hold(Route.QUORUM, "not asked yet")
-    control.try_wanted(subscription, Verb.CUTOVER)
+    for _ in range(3):
+        control.try_wanted(subscription, Verb.CUTOVER)
     assert (subscription.route, subscription.wanted) == (Route.LEGACY, Route.QUORUM)
+    assert caplog.text.count("has 0 consumers, 1 are wanted: route quorum waits for this") == 1
 
     exits.queues = {"a.q1": 1}
     control.try_wanted(subscription, Verb.CUTOVER)
