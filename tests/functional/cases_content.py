@@ -191,7 +191,7 @@ HEADERS = (
     Case("priority-9", 39, lambda now: task().but({p.PRIORITY: b"\x09"})),
     Case("priority-absent-eta", 39, lambda now: task(eta=iso(now + 3.5)).but({p.PRIORITY: ABSENT}), Lands.DELAYED, 3.5),
     Case("priority-4-eta", 39, lambda now: task(eta=iso(now + 3.5)).but({p.PRIORITY: b"\x04"}), Lands.DELAYED, 3.5),
-    # The first is in level 2 from 0 to 4 s, the second from 3 to 7 s: it must not keep the first there.
+    # The first is in level 2 from 0 to 4 s, the second from 3.7 to 7.7 s: it must not keep the first there.
     Case("priority-0-eta", 39, lambda now: task(eta=iso(now + 4.9)), Lands.DELAYED, 4.9),
     Case(
         "priority-9-eta",
@@ -200,7 +200,7 @@ HEADERS = (
         Lands.DELAYED,
         7.9,
         differs=_CAPPED,
-        later=3.0,
+        later=3.7,
     ),
     Case("transient", 40, lambda now: task().but({p.DELIVERY_MODE: b"\x01"})),
     Case("transient-eta", 40, lambda now: task(eta=iso(now + 3.5)).but({p.DELIVERY_MODE: b"\x01"}), Lands.DELAYED, 3.5),

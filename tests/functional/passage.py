@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import requests
-from kombu.connection import Connection
-from kombu.entity import Exchange, Queue
-from kombu.transport.native_delayed_delivery import bind_queue_to_native_delayed_delivery_exchange
 
 from bridge.core import ladder
 from tests.functional.cases import Case, Lands, Message
 from tests.functional.cases_content import OLD_USER
+from tests.functional.ladders import Ladder, bind_as_celery, declare_ladder, exits_of, ladder_of
 from tests.support.daemon import Status, queue_of, running, takeover
 from tests.support.raw_amqp import Arrived, RawAmqp
 
@@ -62,6 +60,11 @@ class Passage:
     release: str
     seen: dict[str, Seen]
     status: Status
+    #: What the bridge made of a ladder that was missing, and that after kombu's own function declared it once more.
+    ladder: Ladder
+    declared_again: Ladder
+    #: Queues bound to the end of the ladder, with their keys.
+    exits: list[tuple[str, str]]
 
 
 def pass_all(world: World, vhosts: Vhosts, cases: Sequence[Case], folder: Path) -> Passage:
@@ -81,15 +84,18 @@ def pass_all(world: World, vhosts: Vhosts, cases: Sequence[Case], folder: Path) 
             _prepare(case, old, new, vhosts)
         with running(config, folder, environment={"TZ": "America/New_York"}) as daemon:
             daemon.wait_until(lambda status: all(queue["state"] == "moving" for queue in status["queues"]), 60)
+            made, exits = ladder_of(vhosts.new), exits_of(vhosts.new)
+            declare_ladder(vhosts.new, "quorum")
+            seen = {case.name: Seen() for case in cases}
+            passage = Passage(release, seen, {}, made, ladder_of(vhosts.new), exits)
             _tap(new)
-            passage = Passage(release, {case.name: Seen() for case in cases}, {})
             _publish_and_collect(cases, passage, old, stranger, new)
             passage.status = daemon.wait_until(lambda status: not status["totals"]["in_flight"])
         for case in cases:
-            seen = passage.seen[case.name]
-            seen.status = queue_of(passage.status, case.name)
-            seen.left = old.depth(case.name)
-            seen.beside = {queue: new.depth(queue) for queue in case.beside}
+            here = passage.seen[case.name]
+            here.status = queue_of(passage.status, case.name)
+            here.left = old.depth(case.name)
+            here.beside = {queue: new.depth(queue) for queue in case.beside}
     return passage
 
 
@@ -104,14 +110,6 @@ def user_at(side: Side, name: str) -> None:
     ):
         answer = requests.put(f"http://{base}/api/{path}", json=what, auth=(user, password), timeout=10)
         answer.raise_for_status()
-
-
-def bind_as_celery(side: Side, queue: str, exchange: str) -> None:
-    """Bind a queue to the end of the ladder by kombu's own function, as its worker does."""
-    with Connection(side.amqp) as connection:
-        bind_queue_to_native_delayed_delivery_exchange(
-            connection, Queue(queue, Exchange(exchange, type="topic"), routing_key=queue)
-        )
 
 
 def _prepare(case: Case, old: RawAmqp, new: RawAmqp, vhosts: Vhosts) -> None:

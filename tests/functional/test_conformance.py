@@ -75,6 +75,19 @@ def test_books_agree(passage: Passage) -> None:
         assert totals[name] == sum(queue[name] for queue in queues)
 
 
+def test_missing_ladder_is_made_as_kombu_makes_it(passage: Passage) -> None:
+    """Semantics.md section 9, 20: a worker that declares it after us adds nothing and gets no 406."""
+    made = passage.ladder
+    assert {kind: len(found) for kind, found in made.items()} == {"queues": 28, "exchanges": 29, "bindings": 84}
+    assert passage.declared_again == made
+    assert passage.status["ladder"] == {"fault": None, "warning": None}
+
+
+def test_every_queue_has_its_exit(passage: Passage) -> None:
+    """Celery's own bindings lead to an exchange; one that leads to a queue is ours."""
+    assert sorted(queue for queue, key in passage.exits) == sorted(passage.seen)
+
+
 def _assert_counted(case: Case, seen: Seen, release: str) -> None:
     wanted = case.counted(release)
     if case.lands is Lands.PERHAPS:

@@ -1,5 +1,5 @@
-"""The ladder and our exits from it, where they are missing, of another kind, or taken away: semantics.md section 9, 19
-and 20.
+"""The ladder where it is of another kind, and our exits from it where they were taken away: semantics.md section 9, 19
+and 20. That a missing ladder is made as kombu makes it is in the passage of all cases.
 """
 
 from __future__ import annotations
@@ -7,19 +7,15 @@ from __future__ import annotations
 import signal
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import pytest
-import requests
-from kombu.connection import Connection
-from kombu.transport.native_delayed_delivery import (
-    calculate_routing_key,
-    declare_native_delayed_delivery_exchanges_and_queues,
-)
+from kombu.transport.native_delayed_delivery import calculate_routing_key
 
+from bridge.core.ladder import DELIVERY_EXCHANGE
 from bridge.lab.deadline import until
 from tests.functional.cases import iso, task
-from tests.functional.passage import LATE, LOST, QUORUM, bind_as_celery
+from tests.functional.ladders import bind_as_celery, declare_ladder, exits_of, ladder_of
+from tests.functional.passage import LATE, LOST, QUORUM
 from tests.support.daemon import running, takeover
 from tests.support.raw_amqp import Arrived, RawAmqp
 
@@ -27,54 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bridge.lab.brokers import Side
-    from tests.support.brokers import MakesVhosts, Vhosts
+    from tests.support.brokers import Vhosts
 
 pytestmark = pytest.mark.functional
-
-DELIVERY = "celery_delayed_delivery"
-#: What RabbitMQ's API adds to what was declared, different from vhost to vhost and moment to moment.
-_DECLARED = ("name", "type", "durable", "auto_delete", "internal", "exclusive", "arguments")
-
-
-def declare_ladder(side: Side, kind: str) -> None:
-    with Connection(side.amqp) as connection:
-        declare_native_delayed_delivery_exchanges_and_queues(connection, kind)
-
-
-def ask(side: Side, what: str) -> list[dict[str, Any]]:
-    login, _, base = side.api.removeprefix("http://").rpartition("@")
-    user, _, password = login.partition(":")
-    answer = requests.get(f"http://{base}/api/{what}/{quote(side.vhost, safe='')}", auth=(user, password), timeout=10)
-    answer.raise_for_status()
-    found: list[dict[str, Any]] = answer.json()
-    return found
-
-
-def ladder_of(side: Side) -> dict[str, list[dict[str, Any]]]:
-    """All of the ladder that the API shows, but for ways out of it."""
-    declared = {
-        kind: [
-            {name: one[name] for name in _DECLARED if name in one}
-            for one in ask(side, kind)
-            if one["name"].startswith("celery_delayed_")
-        ]
-        for kind in ("queues", "exchanges")
-    }
-    declared["bindings"] = [
-        {name: value for name, value in one.items() if name != "vhost"}
-        for one in ask(side, "bindings")
-        if one["destination"].startswith("celery_delayed_")
-    ]
-    return {kind: sorted(found, key=str) for kind, found in declared.items()}
-
-
-def exits_of(side: Side) -> list[tuple[str, str, str]]:
-    return [
-        (one["destination_type"], one["destination"], one["routing_key"])
-        for one in ask(side, "bindings")
-        if one["source"] == DELIVERY
-    ]
 
 
 def receive(new: RawAmqp, count: int, seconds: float) -> list[Arrived]:
@@ -94,18 +45,6 @@ def make_queues(vhosts: Vhosts, *names: str) -> None:
 
 def all_moving(status: dict[str, Any]) -> bool:
     return bool(status["queues"]) and all(queue["state"] == "moving" for queue in status["queues"])
-
-
-def test_missing_ladder_is_declared_as_kombu_does(new_vhosts: MakesVhosts, tmp_path: Path) -> None:
-    vhosts, other = new_vhosts(), new_vhosts()
-    make_queues(vhosts, "q1")
-    declare_ladder(other.new, "quorum")
-    with running(takeover(vhosts, tmp_path, route="quorum"), tmp_path) as daemon:
-        daemon.wait_until(all_moving)
-        assert ladder_of(vhosts.new) == ladder_of(other.new)
-        assert exits_of(vhosts.new) == [("queue", "q1", "#.bridge:q1")]
-        declare_ladder(vhosts.new, "quorum")  # a worker that comes later gets no 406
-        assert daemon.status()["ladder"] == {"fault": None, "warning": None}
 
 
 def test_classic_ladder_is_used_with_a_warning(vhosts: Vhosts, tmp_path: Path) -> None:
@@ -135,7 +74,7 @@ def test_missing_exit_is_bound_before_anything_is_delayed(vhosts: Vhosts, tmp_pa
             daemon.wait_until(all_moving)
             daemon.signal(signal.SIGUSR2)
             daemon.wait_until(lambda status: status["queues"][0]["state"] == "idle")
-            new.unbind("q1", DELIVERY, "#.bridge:q1")
+            new.unbind("q1", DELIVERY_EXCHANGE, "#.bridge:q1")
             assert exits_of(vhosts.new) == []
             due = time.time() + 4.9
             for _ in range(40):
@@ -161,8 +100,8 @@ def test_exit_that_is_taken_away_comes_back(vhosts: Vhosts, tmp_path: Path) -> N
     make_queues(vhosts, "q1")
     with RawAmqp(vhosts.new.amqp) as new, running(takeover(vhosts, tmp_path, route="quorum"), tmp_path) as daemon:
         daemon.wait_until(all_moving)
-        new.unbind("q1", DELIVERY, "#.bridge:q1")
-        assert until(lambda: exits_of(vhosts.new) == [("queue", "q1", "#.bridge:q1")], 40)
+        new.unbind("q1", DELIVERY_EXCHANGE, "#.bridge:q1")
+        assert until(lambda: exits_of(vhosts.new) == [("q1", "#.bridge:q1")], 40)
         assert all_moving(daemon.status())
 
 
