@@ -44,6 +44,10 @@ class Queue:
     #: `running`, `down`, `crashed`, ... as the broker says.
     state: str = "running"
     single_active_consumer: bool = False
+    #: Quorum queues with at-least-once dead-lettering: due messages that no queue has taken yet (`messages_dlx`).
+    dead_letters: int = 0
+    #: Messages that came in since the broker counts; None where it does not.
+    published: int | None = None
 
     @property
     def messages(self) -> int:
@@ -165,4 +169,37 @@ class Vhost:
     limits: Mapping[str, int] = field(default_factory=dict)
     default_queue_type: str | None = None
     #: What could not be asked, each with its reason: the findings that need it say so.
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A right that was tried over AMQP, in a way that changes nothing (`bridge/probe.py`)."""
+
+    #: `source` or `target`.
+    side: str
+    #: `configure`, `write` or `read`.
+    right: str
+    #: `queue` or `exchange`.
+    kind: str
+    #: The default exchange is `amq.default`, as in RabbitMQ's permissions.
+    name: str
+    #: None: the broker answered neither way.
+    granted: bool | None
+    #: What it answered, unless it granted.
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What only trying and looking twice can show."""
+
+    trials: tuple[Trial, ...] = ()
+    #: Bytes of the largest body the target takes; None: not known.
+    max_message_size: int | None = None
+    #: Whether that was tried; else it is the default of the target's version.
+    max_message_size_tried: bool = False
+    #: Level of the target's ladder to due messages that were in it at every look, over seconds.
+    stuck: Mapping[int, int] = field(default_factory=dict)
+    #: What could not be tried, each with its reason.
     unknown: tuple[str, ...] = ()
