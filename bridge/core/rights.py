@@ -1,0 +1,161 @@
+"""Which rights the bridge needs on either side, and whether it has them.
+
+RabbitMQ grants by regular expressions for configure, write and read. Two sources tell: a trial over AMQP (the broker's
+own answer, `bridge/probe.py`) and the expressions, where the HTTP API shows them. A trial wins: other authorisation
+back ends than the internal one do not know the expressions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from bridge.core import ladder
+from bridge.core.topology import Permissions, Trial
+
+#: What RabbitMQ's permissions call the default exchange.
+DEFAULT_EXCHANGE = "amq.default"
+
+#: Purposes of a right.
+TAKE = "take messages"
+SEND = "send due tasks"
+DELAY = "send tasks into the ladder"
+LADDER = "declare the ladder"
+EXIT = "bind the exit from the ladder"
+OWN = "keep the bridge's own queues"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One right that is needed: on which side, which of configure, write and read, on what, and for what."""
+
+    side: str
+    right: str
+    #: `queue` or `exchange`.
+    kind: str
+    name: str
+    #: One of the purposes of this room.
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a right is there: None where neither a trial nor the API tells."""
+
+    right: Right
+    granted: bool | None
+    #: What it was judged by, or the broker's words when it refused a trial.
+    text: str
+
+
+def own_queues(instance: str) -> tuple[str, ...]:
+    """Names of the bridge's own queues on the target (design, 4.9 and 8)."""
+    return (f"bridge.control.{instance}", "bridge.quarantine")
+
+
+def needed(pairs: Iterable[tuple[str, str]], instance: str) -> tuple[Right, ...]:
+    """Every right for moving from a source queue to its target queue, for all `pairs` of names."""
+    return tuple(dict.fromkeys(_needed(tuple(pairs), instance)))
+
+
+def _needed(pairs: tuple[tuple[str, str], ...], instance: str) -> Iterator[Right]:
+    for source, _ in pairs:
+        yield Right("source", "read", "queue", source, TAKE)
+    yield Right("target", "write", "exchange", DEFAULT_EXCHANGE, SEND)
+    names = [ladder.level_name(level) for level in range(ladder.LEVELS)]
+    for name in names:
+        yield Right("target", "write", "exchange", name, DELAY)
+    for name in names:
+        # kombu's functions declare exchange and queue, bind them, and bind each exchange to the next; to declare a
+        # queue that dead-letters takes read on it and write on the exchange it dead-letters to.
+        yield Right("target", "configure", "exchange", name, LADDER)
+        yield Right("target", "read", "exchange", name, LADDER)
+        for right in ("configure", "write", "read"):
+            yield Right("target", right, "queue", name, LADDER)
+    for right in ("configure", "write"):
+        yield Right("target", right, "exchange", ladder.DELIVERY_EXCHANGE, LADDER)
+    yield Right("target", "read", "exchange", ladder.DELIVERY_EXCHANGE, EXIT)
+    for _, target in pairs:
+        yield Right("target", "write", "queue", target, EXIT)
+    for name in own_queues(instance):
+        yield Right("target", "configure", "queue", name, OWN)
+        yield Right("target", "read", "queue", name, OWN)
+
+
+def to_try(rights: Iterable[Right], known: Mapping[str, Permissions | None]) -> tuple[Right, ...]:
+    """Which of `rights` to try over AMQP.
+
+    Most refusals are a line in the broker's log. So where the expressions are known, the first and the last of each
+    kind are tried, to see that the broker goes by them; where they are not, everything is, of the ladder again only
+    the ends.
+
+    Args:
+        rights: what is needed.
+        known: permissions by side, None where the API does not show them.
+    """
+    groups: dict[tuple[str, str, str, str], list[Right]] = {}
+    for right in rights:
+        groups.setdefault(_group(right), []).append(right)
+    chosen: list[Right] = []
+    for group in groups.values():
+        few = known.get(group[0].side) is not None or group[0].purpose in (DELAY, LADDER)
+        chosen += dict.fromkeys((group[0], group[-1])) if few else group
+    return tuple(chosen)
+
+
+def judge(
+    rights: Iterable[Right], known: Mapping[str, Permissions | None], trials: Iterable[Trial]
+) -> tuple[Verdict, ...]:
+    """Whether each of `rights` is there, by its trial, else by the expressions, else by the ends of its group.
+
+    Args:
+        rights: what is needed.
+        known: permissions by side, None where the API does not show them.
+        trials: what was tried.
+    """
+    tried = {(t.side, t.right, t.kind, t.name): t for t in trials if t.granted is not None}
+    listed = tuple(rights)
+    ends: dict[tuple[str, str, str, str], set[bool | None]] = {}
+    for right in to_try(listed, known):
+        trial = tried.get(_key(right))
+        ends.setdefault(_group(right), set()).add(trial.granted if trial else None)
+    verdicts = []
+    for right in listed:
+        trial = tried.get(_key(right))
+        permissions = known.get(right.side)
+        if trial is not None:
+            verdicts.append(Verdict(right, trial.granted, trial.text or "tried"))
+        elif permissions is not None:
+            verdicts.append(Verdict(right, _granted(permissions, right), "by the user's permissions"))
+        elif right.purpose in (DELAY, LADDER) and ends[_group(right)] in ({True}, {False}):
+            verdicts.append(Verdict(right, ends[_group(right)] == {True}, "tried on the first and the last level"))
+        else:
+            verdicts.append(Verdict(right, None, "not tried, and the user's permissions are not shown"))
+    return tuple(verdicts)
+
+
+def allows(expression: str | None, name: str) -> bool | None:
+    """Whether a permission's regular expression covers a name; None when Python cannot read it as RabbitMQ does.
+
+    RabbitMQ searches, it does not match the whole; an empty expression is `^$`; None is no permission at all.
+    """
+    if expression is None:
+        return False
+    try:
+        return re.search(expression or "^$", name) is not None
+    except re.error:
+        return None
+
+
+def _granted(permissions: Permissions, right: Right) -> bool | None:
+    expressions = {"configure": permissions.configure, "write": permissions.write, "read": permissions.read}
+    return allows(expressions[right.right], right.name)
+
+
+def _key(right: Right) -> tuple[str, str, str, str]:
+    return right.side, right.right, right.kind, right.name
+
+
+def _group(right: Right) -> tuple[str, str, str, str]:
+    return right.side, right.right, right.kind, right.purpose
