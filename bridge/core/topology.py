@@ -168,6 +168,9 @@ class Vhost:
     #: `max-queues`, `max-connections`; -1 and absent are no limit.
     limits: Mapping[str, int] = field(default_factory=dict)
     default_queue_type: str | None = None
+    #: Sent again with every change of the vhost, or the broker forgets them.
+    description: str = ""
+    tags: tuple[str, ...] = ()
     #: What could not be asked, each with its reason: the findings that need it say so.
     unknown: tuple[str, ...] = ()
 
