@@ -212,16 +212,24 @@ class Relay:
             return
         body_size = int.from_bytes(payload[4:12], "big")
         if self.to.max_message is not None and body_size > self.to.max_message:
-            self.ledger.hold(tag, wire, at)
-            self.too_large.append((tag, wire))
-            self._out.alerts.add(self.channel)
+            self._hold(tag, wire, at)
             return
         due = self._due_at(payload, found, entries, wire, bodies)
         delay = 0 if due is None else eta.delay(due, wall)
         edited = self._edit(payload, found, entries, delay, wall)
+        if len(edited) + frames.OVERHEAD > self.to.frame_max:
+            # A header is one frame; for one that is too large the target closes the connection, and all queues with it.
+            self._hold(tag, wire, at)
+            return
         if edited is not payload or len(wire) >= self.to.frame_max:
             wire = self._rebuild(edited, wire, bodies)
         self._publish(tag, wire, delay, at)
+
+    def _hold(self, tag: int, wire: bytes, at: float) -> None:
+        """Keep what no publish can carry, to be exported."""
+        self.ledger.hold(tag, wire, at)
+        self.too_large.append((tag, wire))
+        self._out.alerts.add(self.channel)
 
     def _due_at(
         self, payload: bytes, found: properties.Spans, entries: list[properties.Field], wire: bytes, bodies: int

@@ -117,7 +117,8 @@ def test_a_larger_frame_of_the_target_changes_nothing() -> None:
     book = Playbook(Destination("mail", frame_max=1000))
     [out] = book.deliver(task := wire.task(bytes(1800), frame_max=900))
     assert out.wire == task
-    [out] = book.deliver(task := wire.task(b"", argsrepr="x" * 1200))
+    task = wire.task(b"", argsrepr="x" * 1200)
+    [out] = Playbook(Destination("mail", frame_max=len(task))).deliver(task)
     assert out.wire == task
 
 
@@ -421,6 +422,14 @@ def test_what_is_too_large_is_held_until_it_is_exported() -> None:
     book.relay.turn(book.now)
     assert book.acks() == [(3, True)]
     assert (book.counts.exported, book.counts.moved) == (1, 2)
+
+
+def test_header_beyond_the_targets_frames_is_held_as_well() -> None:
+    book = Playbook(Destination("mail", frame_max=4096))
+    assert len(book.deliver(wire.task(), large := wire.task(blob="x" * 4000), wire.task(bytes(9000)))) == 2
+    assert book.relay.too_large == [(2, large)]
+    # What is cut out of a header does not count.
+    assert len(book.deliver(wire.task(**{"x-death": "x" * 4000}))) == 1
 
 
 def test_beyond_the_windows_bytes_nothing_is_published() -> None:
