@@ -21,6 +21,18 @@ COVERED_BY: dict[str, str] = {
     "bridge/__main__.py": "tests/unit/test_cli.py",
     "bridge/config_reference.py": "tests/unit/test_walls.py",
     "bridge/setting.py": "tests/unit/test_config.py",
+    "bridge/daemon.py": "tests/e2e/test_signals.py",
+    "bridge/delayed.py": "tests/functional/test_ladder.py",
+    "bridge/discovery.py": "tests/e2e/test_takeover.py",
+    "bridge/link.py": "tests/e2e/test_takeover.py",
+    "bridge/subscription.py": "tests/e2e/test_takeover.py",
+    "bridge/lab/celery_app.py": "tests/e2e/test_rehearse.py",
+    "bridge/lab/crew.py": "tests/e2e/test_rehearse.py",
+    "bridge/lab/depths.py": "tests/e2e/test_rehearse.py",
+    "bridge/lab/producers.py": "tests/e2e/test_rehearse.py",
+    "bridge/lab/rehearsal.py": "tests/e2e/test_rehearse.py",
+    "bridge/lab/rehearse.py": "tests/e2e/test_rehearse.py",
+    "bridge/lab/subject.py": "tests/e2e/test_rehearse.py",
     "bridge/config_faults.py": "tests/unit/test_config.py",
 }
 

@@ -108,7 +108,8 @@ def test_kill_ends_what_is_inside_first(store: Store, packages: Packages):
     packages.start("old-1@localhost")
     process = store.get().node("old-1@localhost")[1].process
     assert process is not None
-    assert until(lambda: process.child() is not None, 10)
+    # `env`, the script's first child, has ended when the arguments are printed.
+    assert until(lambda: "argument" in console(store) and process.child() is not None, 10)
     packages.kill("old-1@localhost")
     assert not packages.running("old-1@localhost")
     packages.kill("old-1@localhost")
