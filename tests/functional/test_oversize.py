@@ -48,6 +48,30 @@ def test_too_large_is_exported_and_the_rest_flows(vhosts: Vhosts, tmp_path: Path
     assert same, "what was exported is not what was sent"
 
 
+@pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
+def test_smaller_frames_of_the_target(vhosts: Vhosts, tmp_path: Path) -> None:
+    """Bodies are cut again; a header that is larger than a frame would close the connection of all queues."""
+    due = time.time() + 2.9
+    bodies = [os.urandom(100_000), os.urandom(8192 - 8), os.urandom(8192 - 7)]
+    fit = [task(body).raw() for body in bodies] + [task(bodies[0], eta=iso(due)).raw()]
+    fat = task(b"fat", argsrepr="x" * 8192).raw()
+    config = takeover(vhosts, tmp_path, route="quorum")
+    config["target"]["amqp"] += "?frame_max=8192"
+    with RawAmqp(vhosts.old.amqp) as old, RawAmqp(vhosts.new.amqp) as new:
+        old.declare("q1")
+        new.declare("q1", **QUORUM)
+        new.consume("q1")
+        for message in (fat, *fit):
+            old.publish("", "q1", message)
+        with running(config, tmp_path) as daemon:
+            status = daemon.wait_until(lambda status: status["totals"].get("moved") == 4)
+            assert (status["totals"]["exported"], status["totals"]["possible_duplicates"]) == (1, 0)
+            arrived = [new.receive(time.monotonic() + LOST) for _ in fit]
+        assert [one is not None and one.body == sent.body for one, sent in zip(arrived, fit, strict=True)] == [True] * 4
+    [file] = (tmp_path / "export" / "q1").iterdir()
+    assert _read(file) == (fat.properties, fat.body)
+
+
 def _read(file: Path) -> tuple[bytes, bytes]:
     """Properties and body of an exported message; its file is for nobody but the daemon's user."""
     assert file.stat().st_mode & 0o777 == 0o600
