@@ -21,6 +21,9 @@ from bridge.lab.deadline import until
 #: Seconds that a process gets to end by SIGTERM when the rehearsal is broken off; then it is killed.
 GRACE = 5.0
 
+#: Nice value of what runs in the background.
+BACKGROUND = 10
+
 #: Last lines of a process's output that an error quotes.
 QUOTED = 8
 
@@ -86,6 +89,15 @@ class Member:
         return self._process.returncode
 
 
+def _step_back(pid: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, pid, BACKGROUND)
+    try:
+        # Where the kernel schedules by sessions (sched(7), autogroup), only the session's own nice value counts.
+        Path(f"/proc/{pid}/autogroup").write_text(str(BACKGROUND))
+    except OSError:
+        pass  # a kernel without autogroups
+
+
 def _kill_group(leader: int) -> None:
     # The leader is dead and not collected, so the number of its group cannot belong to anybody else.
     try:
@@ -103,9 +115,23 @@ class Crew:
         self._setpriv = shutil.which("setpriv")
 
     def start(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None, text: str = ""
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        text: str = "",
+        background: bool = False,
     ) -> Member:
-        """Start a program with additions to our environment and `text` on its standard input."""
+        """Start a program.
+
+        Args:
+            name: for errors and for the file with its output.
+            command: the program and its arguments.
+            environment: additions to ours.
+            text: what it reads from its standard input.
+            background: the others come first when the machine is busy.
+        """
         output = self._folder / f"{name}.log"
         # util-linux's setpriv, since a preexec_fn of ours could deadlock beside the progress display's thread.
         guard = [self._setpriv, "--pdeathsig", "TERM", "--"] if self._setpriv else []
@@ -120,6 +146,8 @@ class Crew:
             )
         member = Member(name, process, output)
         self._members.append(member)
+        if background:
+            _step_back(process.pid)
         if process.stdin is not None:
             process.stdin.write(text.encode())
             process.stdin.close()

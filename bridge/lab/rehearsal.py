@@ -33,7 +33,7 @@ from bridge.lab.progress import Progress
 from bridge.lab.quiet import quiet_moment
 from bridge.lab.records import Truth
 from bridge.lab.report import Books, Moments, Report, measure
-from bridge.lab.subject import Sample, Subject
+from bridge.lab.subject import Sample, Subject, speed
 
 #: `q1` is the last word of `a.q1`: Celery's own binding for delayed tasks, `#.q1`, catches those of `a.q1` too.
 BULK = ("q1", "a.q1", "reports.daily", "thumbs")
@@ -151,7 +151,7 @@ class Rehearsal:
         flip = time.time()
         self._step(f"flip: SIGUSR1, {waiting} messages wait in the old queues")
         self._subject.cut_over()
-        self._wait("the backlog to be moved", lambda: self._moved(waiting, first))
+        self._wait("the backlog to be moved", lambda: self._moved(waiting, first), STEP_WITHIN + self._plan.tasks / 100)
         last = self._samples[-1]
         for worker in old:
             self._stop_quietly(worker)
@@ -296,13 +296,13 @@ class Rehearsal:
             self._crew.start(
                 part.name,
                 [
-                    # In real life they have machines of their own; here they must not starve what is measured.
-                    *(["nice", "-n", "10"] if part.queues == BULK else []),
                     *(sys.executable, "-m", "celery", "-A", "bridge.lab.celery_app", "worker"),
                     *("--pool", "prefork", "--concurrency", str(pool), "--hostname", f"{part.name}@%h"),
                     *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning"),
                 ],
                 part.environment(),
+                # In real life they have machines of their own; here they must not starve what is measured.
+                background=part.queues == BULK,
             )
             for part, pool in parts
         ]
@@ -336,14 +336,8 @@ class Rehearsal:
 
     def _books(self, waiting: int, first: Sample, last: Sample) -> Books:
         end = self._sample()
-        begun = [sample for sample in self._samples if sample.moved - first.moved >= waiting * 0.05]
-        done = [sample for sample in self._samples if sample.moved - first.moved >= waiting * 0.95]
-        rate = cost = None
-        if done and done[0].at > begun[0].at:
-            rate = (done[0].moved - begun[0].moved) / (done[0].at - begun[0].at)
-        if last.moved > first.moved:
-            cost = (last.cpu - first.cpu) / (last.moved - first.moved) * 1e6
-        return Books(end.moved, end.converted, rate, cost)
+        cost = (last.cpu - first.cpu) / (last.moved - first.moved) * 1e6 if last.moved > first.moved else None
+        return Books(end.moved, end.converted, speed(self._samples, first.moved, waiting), cost)
 
     def _step(self, step: str) -> None:
         self._tell("rehearsal", step)

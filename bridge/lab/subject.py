@@ -31,6 +31,21 @@ class Sample:
     cpu: float
 
 
+def speed(samples: Sequence[Sample], before: int, waiting: int) -> float | None:
+    """Return messages per second while the backlog was moved: from 5 % to 95 % of the `waiting` messages.
+
+    Args:
+        samples: the books from before the flip on.
+        before: messages moved before it.
+        waiting: messages of the backlog at the flip.
+    """
+    begun = [sample for sample in samples if sample.moved - before >= waiting * 0.05]
+    done = [sample for sample in begun if sample.moved - before >= waiting * 0.95]
+    if not done or done[0].at <= begun[0].at:
+        return None
+    return (done[0].moved - begun[0].moved) / (done[0].at - begun[0].at)
+
+
 class Subject:
     """One daemon, started with a configuration made for the rehearsal: takeover layout, route `legacy`."""
 
