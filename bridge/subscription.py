@@ -298,6 +298,10 @@ class Subscription:
             self._say("moving")
             try:
                 self._watch(relay, source, target, terms, route)
+            except Faulted as fault:
+                # Said before the last confirms are waited for: leaving takes its time when the target is silent.
+                self._fault(fault)
+                raise
             finally:
                 self._leave(relay, source, target)
         except ChannelClosed as fault:
