@@ -91,6 +91,7 @@ class Daemon:
         self.config = config
         self.commands: Queue[tuple[Command, str]] = Queue()
         self._stopping = Event()
+        self._ended_by_fault = False
         self._notify = Notify()
         source, target = config.source, config.target
         self.link = Link(
@@ -123,7 +124,7 @@ class Daemon:
             server.stop()
         finally:
             Path(self.config.admin.socket).unlink(missing_ok=True)
-        return Exit.DONE
+        return Exit.REFUSED if self._ended_by_fault else Exit.DONE
 
     def _signalled(self, number: signal.Signals) -> None:
         """Runs in the hub: nothing but to enqueue, except that the second stop leaves at once."""
@@ -155,11 +156,18 @@ class Daemon:
             gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
 
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
-        """Do something again and again until the end; a failure is said and does not end it."""
-        while True:
-            _attempt(act)
-            if self._stopping.wait(seconds):
-                return
+        """Do something again and again until the end; a `BridgeError` is said and does not end it."""
+        try:
+            while True:
+                _attempt(act)
+                if self._stopping.wait(seconds):
+                    return
+        except Exception as fault:  # noqa: BLE001  ours: the daemon leaves in an orderly way and is started anew
+            log.error("stopping, because of an unexpected error: %s: %s", type(fault).__name__, fault)
+            log.debug("traceback", exc_info=True)
+            self._ended_by_fault = True
+            self._stopping.set()
+            self.commands.put((Command.STOP, "an unexpected error"))
 
     def _stop(self) -> None:
         self._notify.stopping()
