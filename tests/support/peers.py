@@ -178,15 +178,16 @@ class Worker(_Background):
     Attributes:
         got: the numbers of its tasks, in the order in which they came.
         times: when each came, in seconds of the monotonic clock.
+        again: how many of them had been delivered to somebody before.
     """
 
-    def __init__(self, url: str, queue: str, *, prefetch: int = 10, works: float = 0.0) -> None:
+    def __init__(self, url: str, queue: str, *, prefetch: int = 10) -> None:
         self.got: list[int] = []
         self.times: list[float] = []
+        self.again = 0
         self._url = url
         self._queue = queue
         self._prefetch = prefetch
-        self._works = works
         self._consuming = threading.Event()
         super().__init__()
         assert self._consuming.wait(_ENDED_WITHIN)
@@ -205,6 +206,7 @@ class Worker(_Background):
             connection.close()
 
     def _take(self, channel: Any, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
+        self.again += method.redelivered
         self.times.append(time.monotonic())
         self.got.append(int(str(properties.correlation_id).rpartition("-")[2]))
         channel.basic_ack(method.delivery_tag)
