@@ -162,7 +162,7 @@ class Daemon:
                 _attempt(act)
                 if self._stopping.wait(seconds):
                     return
-        except Exception as fault:  # noqa: BLE001  ours: the daemon leaves in an orderly way and is started anew
+        except Exception as fault:
             log.error("stopping, because of an unexpected error: %s: %s", type(fault).__name__, fault)
             log.debug("traceback", exc_info=True)
             self._ended_by_fault = True

@@ -38,7 +38,7 @@ STALL = 3.0
 #: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source.
 LAST_CONFIRMS = 20.0
 #: Seconds between two looks at our exit from the ladder while a queue moves.
-EXIT_WATCH = 30.0
+EXIT_WATCH = 10.0
 #: Seconds between looks at a subscription that nothing woke.
 TICK = 1.0
 #: The same where acks are held back to keep a rate.
