@@ -414,6 +414,10 @@ def _reason(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed)):
         return f"{error.reply_text} ({error.reply_code})"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     return str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,12 +21,15 @@ import gevent
 import pika
 import pika.frame
 from gevent import socket as gevent_socket
+from gevent import ssl as gevent_ssl
 from gevent.event import Event
 from pika import spec
 
 #: Takes the client's method, returns the answer; None: silence.
 Answer = Callable[[Any], Any]
 
+#: Of "localhost", signed by itself; its key lies beside it, and opens nothing but tests.
+CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
 #: What pika asks for before it uses it.
 CAPABLE = {"publisher_confirms": True, "basic.nack": True, "consumer_cancel_notify": True}
 _HELLO = 8  # bytes of the protocol header, AMQP 0-9-1, 4.2.2
@@ -57,11 +62,15 @@ class Broker:
         greets: whether it answers the protocol header, or hangs up.
     """
 
-    def __init__(self, version: str = "3.10.8") -> None:
+    def __init__(self, version: str = "3.10.8", *, tls: bool = False) -> None:
         self.answers = _handshake()
         self.asked: list[Any] = []
         self.version = version
         self.greets = True
+        self._context: ssl.SSLContext | None = None
+        if tls:
+            self._context = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(CERTIFICATE, CERTIFICATE.with_suffix(".key"))
         self._talking: list[gevent_socket.socket] = []
         self._heard = Event()
         self._listener = gevent_socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -78,6 +87,11 @@ class Broker:
         gevent.killall(self._greenlets)
         for end in (self._listener, *self._talking):
             end.close()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listener.getsockname()[1])
 
     def parameters(self, **changed: Any) -> pika.ConnectionParameters:
         """Return what a client connects with."""
@@ -116,8 +130,12 @@ class Broker:
             self._talking.append(end)
             self._greenlets.append(gevent.spawn(self._talk, end))
 
-    def _talk(self, end: gevent_socket.socket) -> None:
+    def _talk(self, end: Any) -> None:
         with contextlib.suppress(OSError):
+            if self._context is not None:
+                end = self._context.wrap_socket(end, server_side=True, do_handshake_on_connect=False)
+                self._talking.append(end)
+                end.do_handshake()
             buffer = b""
             while len(buffer) < _HELLO:
                 buffer += end.recv(4096)

@@ -8,9 +8,11 @@ import pika
 import pytest
 
 from bridge import sides
-from bridge.amqp import HEARTBEAT
+from bridge.amqp import HEARTBEAT, Connection
 from bridge.config import Broker
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, Unreachable
+from tests.support.broker import CERTIFICATE
+from tests.support.broker import Broker as ScriptedBroker
 
 
 def broker(amqp: str | list[str] = "amqp://u:p@old:5673/chost", **more: object) -> Broker:
@@ -80,3 +82,35 @@ def test_the_api_s_tls_is_that_of_the_side():
     given = sides.management("target", broker(api="https://new:15671", tls={"ca": "/ca.pem", "verify": False}))
     assert given is not None
     assert given._session.verify is False
+
+
+def over_tls(end: ScriptedBroker, host: str, **tls: str) -> Connection:
+    return sides.connection("target", broker(f"amqps://u:p@{host}:{end.port}/v", tls=tls), "blue")()
+
+
+def test_a_connection_over_tls():
+    with ScriptedBroker("4.3.6", tls=True) as end:
+        made = over_tls(end, "localhost", ca=str(CERTIFICATE))
+        made.open()
+        assert made.server_version == (4, 3, 6)
+        assert made.channel(5).declare_passive("q") == (7, 3)
+        made.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "why"),
+    [("localhost", {}, "self.signed certificate"), ("127.0.0.1", {"ca": str(CERTIFICATE)}, "IP address mismatch")],
+)
+def test_a_certificate_that_is_not_trusted_is_said(host: str, tls: dict[str, str], why: str):
+    said = rf"target: TLS with {host}:\d+ failed: the certificate is not trusted: {why}"
+    with ScriptedBroker(tls=True) as end, pytest.raises(Unreachable, match=said) as caught:
+        over_tls(end, host, **tls).open()
+    assert "target.tls" in caught.value.hint
+
+
+def test_tls_where_none_is_spoken_is_said():
+    with (
+        ScriptedBroker() as end,
+        pytest.raises(Unreachable, match=r"target: TLS with localhost:\d+ failed: wrong version number"),
+    ):
+        over_tls(end, "localhost").open()
