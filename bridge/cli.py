@@ -20,7 +20,12 @@ from bridge import __version__
 from bridge.errors import BridgeError, ConfigError, Exit, Refused, redact
 
 #: Commands that live in other rooms: name -> module, attribute, sentence, extra of the distribution that it needs.
-_LAZY = {"lab": ("bridge.lab.commands", "lab", "Real brokers to rehearse on, and the rehearsal.", "lab")}
+_LAZY = {
+    "apply": ("bridge.cli_topology", "apply", "Make what the plan says on the target, step by step.", ""),
+    "lab": ("bridge.lab.commands", "lab", "Real brokers to rehearse on, and the rehearsal.", "lab"),
+    "permissions": ("bridge.cli_topology", "permissions", "Print the least rights that the bridge's users need.", ""),
+    "plan": ("bridge.cli_topology", "plan", "Print what is still to be made on the target, call by call.", ""),
+}
 #: Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
 _INTERRUPTED = 130
 
@@ -39,7 +44,7 @@ class _Doors(click.Group):
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
-            if missing == "bridge":
+            if missing == "bridge" or not extra:
                 raise
             raise Refused(
                 f"`bridge {cmd_name}` needs the Python package {missing}, which is not installed",
@@ -107,6 +112,28 @@ def status(file: str | None, as_json: bool, socket: str | None) -> None:
 
     # Without a terminal nobody wraps lines: wide enough for any row.
     status_view.show(answer, Console() if sys.stdout.isatty() else Console(width=200))
+
+
+@bridge.command("check")
+@click.option("--json", "as_json", is_flag=True, help='{"findings": [...], "blockers": N, "warnings": N, "notes": N}')
+@click.pass_obj
+def check_brokers(file: str | None, as_json: bool) -> int:
+    """Look at both brokers and say what would go wrong, and what to do about it; exit 1 if there are blockers.
+
+    Nothing is changed, and no message is taken.
+    """
+    name = _named(file)
+    from rich.console import Console
+
+    from bridge import check_view, checking
+    from bridge.core.check.rules import blocked
+
+    found = checking.findings(name)
+    if as_json:
+        _print_json(check_view.as_json(found))
+    else:
+        check_view.show(found, Console() if sys.stdout.isatty() else Console(width=200))
+    return Exit.REFUSED if blocked(found) else Exit.DONE
 
 
 @bridge.group()

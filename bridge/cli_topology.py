@@ -1,0 +1,162 @@
+"""The commands that make the target ready: `bridge plan`, `bridge apply`, `bridge permissions`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.core.celery_settings import NEWEST, RELEASES
+from bridge.core.plan import Plan, Step
+from bridge.errors import Exit
+
+if TYPE_CHECKING:
+    from bridge.config import Config
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help='{"target", "steps", "conflicts", "remarks"}')
+@click.option("--definitions", "as_definitions", is_flag=True, help="The steps as a definitions.json to import.")
+@click.option("--celery", "as_celery", is_flag=True, help="The Celery settings that match, as Python.")
+@click.option(
+    "--celery-version", type=click.Choice(RELEASES), default=NEWEST, show_default=True, help="Whose settings."
+)
+@click.pass_obj
+def plan(file: str | None, as_json: bool, as_definitions: bool, as_celery: bool, celery_version: str) -> int:
+    """Print what is still to be made on the target: every call, and what it does. Nothing is changed.
+
+    Exit code 1 where something on the target is in the way.
+    """
+    from bridge.applying import survey
+    from bridge.core import celery_settings
+    from bridge.core.plan import definitions
+
+    if as_json + as_definitions + as_celery > 1:
+        raise click.UsageError("--json, --definitions and --celery exclude each other")
+    config = _config(file)
+    seen = survey(config)
+    found = seen.plan(config.instance)
+    if as_json:
+        _print_json(found.as_json())
+    elif as_definitions:
+        _print_json(definitions(found))
+    elif as_celery:
+        target = seen.target
+        click.echo(celery_settings.settings(found.wanted, target.name, target.version, celery_version), nl=False)
+    else:
+        for line in _told(found):
+            click.echo(line)
+    return Exit.REFUSED if found.conflicts else Exit.DONE
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help='{"target", "done", "skipped", "left", "fault", ...}')
+@click.option("--dry-run", is_flag=True, help="Carry every step out on a recorder: the target is not changed.")
+@click.pass_obj
+def apply(file: str | None, as_json: bool, dry_run: bool) -> int:
+    """Make what the plan says on the target, step by step, up to the first that fails. It can be run again.
+
+    Exit codes: 0 all is there, 1 something is in the way or not allowed, 3 a broker does not answer.
+    """
+    from bridge.applying import carry_out, survey, target_api
+    from bridge.management import Recorder
+
+    config = _config(file)
+    seen = survey(config)
+    found = seen.plan(config.instance)
+    changes = Recorder() if dry_run else target_api(config)
+    with _progress(len(found.steps), as_json) as tell:
+        outcome = carry_out(found, changes, seen.target.permissions, tell)
+    if as_json:
+        _print_json({"dry_run": dry_run, **outcome.as_json()})
+        return outcome.exit_code
+    groups = {
+        "would be done" if dry_run else "done": outcome.done,
+        "left out for want of a right, the bridge can do without": outcome.skipped,
+        "not done": outcome.left,
+    }
+    for title, steps in groups.items():
+        if steps:
+            click.echo(f"{title}: {len(steps)} {'step' if len(steps) == 1 else 'steps'}")
+            for step in steps:
+                click.echo(f"  {step.sentence}")
+    for remark in found.remarks:
+        click.echo(f"note: {remark}")
+    if outcome.fault is not None:
+        raise outcome.fault
+    if not outcome.done and not outcome.skipped:
+        click.echo(f'vhost "{found.vhost}": nothing to do')
+    return Exit.DONE
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help='{"source", "target", "apply"}: configure, write, read, tag')
+@click.pass_obj
+def permissions(file: str | None, as_json: bool) -> None:
+    """Print the least rights that the bridge's users need on both sides, for the queues that are in scope now."""
+    from bridge.applying import wanted_rights
+
+    config = _config(file)
+    rights = wanted_rights(config)
+    if as_json:
+        _print_json(rights.as_json())
+        return
+    sides = (
+        ("source: the daemon", config.source, rights.source),
+        ("target: the daemon", config.target, rights.target),
+        ("target: the daemon and `bridge apply`", config.target, rights.apply),
+    )
+    for title, broker, grant in sides:
+        address = broker.amqp[0]
+        words = [
+            *("rabbitmqctl", "set_permissions", "-p", address.vhost, address.user),
+            *(grant.configure, grant.write, grant.read),
+        ]
+        click.echo(f"# {title}; for the HTTP API the tag {grant.tag}")
+        click.echo(shlex.join(words))
+
+
+@contextlib.contextmanager
+def _progress(total: int, silent: bool) -> Iterator[Callable[[Step, int], None]]:
+    """A line on a terminal that says which step is being made; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (MofNCompleteColumn(), BarColumn(20), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as line:
+        task = line.add_task("", total=total)
+        yield lambda step, number: line.update(task, completed=number, description=step.sentence)
+
+
+def _told(found: Plan) -> Iterator[str]:
+    """A plan as people read it."""
+    if not found.steps and not found.conflicts:
+        yield f'vhost "{found.vhost}": nothing to do'
+    elif found.steps:
+        yield f'vhost "{found.vhost}": {len(found.steps)} steps; nothing is changed before `bridge apply`'
+    for number, step in enumerate(found.steps, 1):
+        yield f"{number:4}. {step.sentence}{' (optional)' if step.optional else ''}"
+        yield f"      {step.method} /api/{step.path} {json.dumps(dict(step.body), ensure_ascii=False)}"
+    for conflict in found.conflicts:
+        yield f"in the way: {conflict}"
+        yield f"      {conflict.todo}"
+    for remark in found.remarks:
+        yield f"note: {remark}"
+
+
+def _config(file: str | None) -> Config:
+    from bridge.config import load
+
+    if not file:
+        raise click.UsageError("no configuration: name it with -c FILE or BRIDGE_CONFIG")
+    return load(file, os.environ)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
