@@ -5,8 +5,8 @@
    and 4.3.6 (`rabbit_amqqueue_process`, `rabbit_quorum_queue`).
 2. **Nothing is lost in silence.** Each key that has no equal on a quorum queue has a row that says why. A key without a
    row is lost too, and says that it has none.
-3. **Arguments become policies.** The sister is declared with what the application will declare and nothing more, so
-   that no worker gets a 406 (design, section 5); only what no policy can say stays an argument.
+3. **What a policy can say may stay an argument.** The sister is declared with what the application will declare and
+   nothing more, so that no worker gets a 406 (design, section 5); `wanted.py` decides which.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class How(enum.StrEnum):
 
     #: The broker does the same, or the nearest it can, without being told.
     KEPT = "kept"
-    #: Goes into a policy for the sister queue.
+    #: A policy can give it to the sister; it stays an argument where the application declares it.
     POLICY = "policy"
     #: Goes into the sister's declaration: no policy can say it.
     ARGUMENT = "argument"
@@ -301,9 +301,9 @@ Written from the table in `bridge/core/translate.py`; do not edit.
 
 What is in force on an old queue comes from its arguments and its policy. Where both say something, the smaller number
 wins for TTL, expiry and lengths, and the argument for all else; on a quorum queue a policy's `overflow` wins over the
-argument's. The sister queue gets it as follows: **policy** is set by a policy on the target, **argument** by the
-sister's declaration, **kept** the broker does without being told, **lost** has no equal, for the reason given. `bridge
-check` shows for each queue the old effective value and the new one.
+argument's. The sister queue gets it as follows: **policy** by a policy on the target, or as an argument again where the
+application declares it; **argument** by the declaration only; **kept** the broker does without being told; **lost** has
+no equal, for the reason given. `bridge check` shows for each queue the old effective value and the new one.
 
 | key | for example | target | becomes | how | reason |
 |---|---|---|---|---|---|
