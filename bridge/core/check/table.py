@@ -425,7 +425,8 @@ _HEAD = """\
 What `bridge check` can say, written from the table in `bridge/core/check/table.py`; do not edit.
 
 A **blocker** makes the migration fail or lose something, and `bridge check` exit 1. A **warning** is something that
-changes or can go wrong. A **note** is good to know. `bridge check --json` prints a list of
+changes or can go wrong. A **note** is good to know. `bridge check --json` prints
+`{"findings": [...], "blockers": 0, "warnings": 0, "notes": 0}`, each finding as
 `{"id", "severity", "subject", "seen", "todo"}`; ids and keys stay. Notes that say the same of several queues are one.
 
 """
