@@ -99,10 +99,14 @@ def policies(world: World) -> Iterator[Found]:
 
 
 def _harmless(key: str, found: Applied, before: object) -> bool:
+    value = found.keys[key]
+    if isinstance(value, int) and isinstance(before, int):
+        # It allows more than the old queue did.
+        return value > before
     # An overflow without a limit does nothing; in place of reject-publish-dlx it is what the old value comes to.
     if key == "overflow":
         limited = {"max-length", "max-length-bytes"} & found.keys.keys()
-        return not limited or (before == "reject-publish-dlx" and found.keys[key] == "reject-publish")
+        return not limited or (before == "reject-publish-dlx" and value == "reject-publish")
     return key == "dead-letter-routing-key" and "dead-letter-exchange" not in found.keys
 
 

@@ -84,6 +84,12 @@ CASES = [
     ),
     Case(
         "target-policy",
+        old(queue("mail", policy={"message-ttl": 9}), world=ruled(policy("ai", {"message-ttl": 5}))),
+        "message-ttl 5, where the old queues have 9",
+        old(queue("mail", policy={"message-ttl": 9}), world=ruled(policy("ai", {"message-ttl": 90}))),
+    ),
+    Case(
+        "target-policy",
         ruled(policy("ai", {"overflow": "reject-publish", "max-length": 5})),
         "overflow reject-publish",
         ruled(policy("ai", {"overflow": "reject-publish"})),
