@@ -25,7 +25,7 @@ from bridge.core.pace import First, Free, Pace, Rate
 from bridge.core.relay import Counts, Destination, Relay
 from bridge.core.route import Facts, Route, gate
 from bridge.delayed import Exits
-from bridge.errors import BridgeError, Refused
+from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.link import Link
 
 log = logging.getLogger("bridge.subscription")
@@ -313,7 +313,8 @@ class Subscription:
                     channel.on_end = lambda: None
                     channel.close()
                     wire.forget(number)
-            self.counts.possible_duplicates += relay.ledger.at_risk
+            lost = source is not None and isinstance(source.error, Unreachable)
+            self.counts.possible_duplicates += relay.doubtful(source_lost=lost)
             if route is Route.CANARY:
                 self._canary_taken += relay.taken - len(relay.ledger)
             self.relay = None

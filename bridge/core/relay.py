@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ _LIST = 7 + properties.LIST
 #: RabbitMQ 4.0 to 4.2 puts a priority above this in a class of its own, which holds back due messages of the ladder
 #: (semantics.md, 8.2).
 PRIORITY_CAP = 4
+#: Seconds for which an ack that was written may not have reached the source.
+ACK_UNDER_WAY = 1.0
 
 
 @dataclass(slots=True)
@@ -112,6 +115,8 @@ class Relay:
             head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
             self._levels.append(head[: -len(self._exit) - ladder.BITS])
         self._gathered: _Gathered | None = None
+        #: When the last acks were written, and for how many messages each.
+        self._acks: deque[tuple[float, int]] = deque()
 
     def stop(self, reason: str, text: str) -> None:
         """Publish nothing more; the first reason stays."""
@@ -361,9 +366,20 @@ class Relay:
         most = self.pace.allowed(at)
         before = len(self.ledger)
         tag = self.ledger.ackable(most)
+        while self._acks and self._acks[0][0] < at - ACK_UNDER_WAY:
+            self._acks.popleft()
         if tag:
-            self.pace.used(before - len(self.ledger))
+            count = before - len(self.ledger)
+            self.pace.used(count)
+            self._acks.append((at, count))
             self._to_source.append(frames.ack(self.channel, tag, multiple=True))
+
+    def doubtful(self, source_lost: bool) -> int:
+        """How many messages the target may have although they go back to the source, if all ends now.
+
+        When the source's connection is lost, its last acks may be lost with it.
+        """
+        return self.ledger.at_risk + (sum(count for _, count in self._acks) if source_lost else 0)
 
     def last_turn(self) -> None:
         """The subscription is gone: ack all that is confirmed; what is not stays with the source."""
