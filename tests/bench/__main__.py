@@ -23,8 +23,10 @@ def bench() -> None:
 @bench.command()
 @click.option("--world", type=click.Choice(list(WORLDS)), default="3.10->4.3", show_default=True, help="Brokers.")
 @click.option("--lab", metavar="NAME", help="Measure on a lab that is up (`bridge lab up`), and leave it up.")
-@click.option("--messages", type=click.IntRange(1000), default=20_000, show_default=True, help="Due messages a run.")
-@click.option("--eta-messages", type=click.IntRange(1000), default=5_000, show_default=True, help="With an ETA, a run.")
+@click.option("--messages", type=click.IntRange(1000), default=40_000, show_default=True, help="Due messages a run.")
+@click.option(
+    "--eta-messages", type=click.IntRange(4000), default=10_000, show_default=True, help="With an ETA, a run."
+)
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Rounds: runs of each mover.")
 @click.option(
     "--shovel",
