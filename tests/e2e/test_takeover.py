@@ -121,7 +121,7 @@ def declare_what_is_found_beside_task_queues(old: Peer, api: Admin, vhost: str) 
         arguments = {f"x-{key.replace('_', '-')}": value for key, value in arguments.items()}
         old.channel.queue_declare(name, durable=durable, auto_delete=auto_delete, arguments=arguments)
 
-    declare("celery@h1.celery.pidbox", durable=False, auto_delete=True, message_ttl=300000, expires=10000)
+    declare("celery@h1.celery.pidbox", durable=False, auto_delete=True, message_ttl=300000, expires=600000)
     declare("durable@h1.celery.pidbox")
     declare("celeryev.8a4d", durable=False, auto_delete=True, message_ttl=5000, expires=60000)
     declare("celeryev.durable")
