@@ -240,14 +240,6 @@ class Daemon:
             before, self.config = self.config, config
             for subscription, route in self.discovery.reload(before, config):
                 self.control.apply(VERB_OF[route], [subscription], "reload")
-            _attempt(self.discovery.refresh)
+            self._attempt(self.discovery.refresh)
             log.info("reloaded %s", self.file)
         self._notify.ready(self._sentence())
-
-
-def _attempt(act: Callable[[], None]) -> None:
-    """Do something that is done again later: its failure is said, and ends neither the daemon nor what moves."""
-    try:
-        act()
-    except BridgeError as fault:
-        log.warning("%s", fault)

@@ -104,6 +104,7 @@ def test_the_gentle_end_finishes_what_is_in_flight(number: signal.Signals, vhost
             daemon.wait_until(lambda status: status["totals"]["moved"] > 0)
             daemon.signal(number)
             assert daemon.ended() == 0
+        assert " warning " not in daemon.stderr
         for queue in ("q1", "q2"):
             assert old.consumers(queue) == 0
             moved, left = new.take_all(queue), old.take_all(queue)
