@@ -159,7 +159,7 @@ class Daemon:
         """Do something again and again until the end; a `BridgeError` is said and does not end it."""
         try:
             while True:
-                _attempt(act)
+                self._attempt(act)
                 if self._stopping.wait(seconds):
                     return
         except Exception as fault:
@@ -168,6 +168,14 @@ class Daemon:
             self._ended_by_fault = True
             self._stopping.set()
             self.commands.put((Command.STOP, "an unexpected error"))
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        """Do something that is done again later: its failure is said, and ends neither the daemon nor what moves."""
+        try:
+            act()
+        except BridgeError as fault:
+            if not self._stopping.is_set():  # at the end the connections go under its hands
+                log.warning("%s", fault)
 
     def _stop(self) -> None:
         self._notify.stopping()
