@@ -70,6 +70,9 @@ PAUSE, PAUSE_WITHIN = 0.05, 30.0
 #: Seconds within which live tasks start in a steady state, and how long we wait for that state.
 PROMPT, SETTLED_WITHIN = 0.2, 30.0
 
+#: Seconds without any progress after which a step is given up.
+STALLED = 30.0
+
 #: Seconds between two progress lines of a step that counts.
 NOTE_EVERY = 2.0
 
@@ -151,19 +154,24 @@ class Rehearsal:
         flip = time.time()
         self._step(f"flip: SIGUSR1, {waiting} messages wait in the old queues")
         self._subject.cut_over()
-        self._wait("the backlog to be moved", lambda: self._moved(waiting, first), STEP_WITHIN + self._plan.tasks / 100)
+        self._move(waiting, first)
         last = self._samples[-1]
         for worker in old:
             self._stop_quietly(worker)
         for worker in old:
             worker.finish(STEP_WITHIN)
-        self._wait("the new workers to execute the backlog", self._worked_off, STEP_WITHIN + self._plan.tasks / 100)
+        self._go_on("the new workers execute the backlog, {} due tasks left", self._due_backlog)
 
         self._settle()
         after = self._steady("after the flip")
         live.signal(signal.SIGTERM)
         live.finish(STEP_WITHIN)
-        self._finish_tasks()
+        self.truth.refresh()
+        last_due = max((sent.eta or 0.0 for sent in self.truth.waiting.values()), default=0.0)
+        self._go_on("waiting for the last ETA tasks, {} left", self._left, idle_until=last_due)
+        self._go_on(
+            "waiting for {} messages in the queues", lambda: self._old.waiting(QUEUES) + self._new.waiting(QUEUES)
+        )
         books = self._books(waiting, first, last)
         self._subject.stop()
         self.truth.refresh()
@@ -223,38 +231,53 @@ class Rehearsal:
         self._crew.check()
         return time.time() >= moment
 
-    def _moved(self, waiting: int, first: Sample) -> bool:
-        sample = self._sample()
-        self._note(f"moving the backlog: {sample.moved - first.moved} of {waiting}")
-        routes = self._subject.routes()
-        if sample.at - first.at > STEP_WITHIN / 4 and "legacy" in routes.values():
-            stuck = sorted(queue for queue, route in routes.items() if route == "legacy")
+    def _move(self, waiting: int, first: Sample) -> None:
+        """Wait until the daemon has moved what waits in the old queues.
+
+        Raises:
+            LabError: it does not go on, with the daemon's own words why.
+        """
+
+        def left() -> int:
+            sample = self._sample()
+            self._note(f"moving the backlog: {sample.moved - first.moved} of {waiting}")
+            return self._old.waiting(QUEUES)
+
+        # Live messages pass at any time.
+        if not self._go_on("", left, enough=self._plan.rate / 4):
             raise LabError(
-                f"the daemon left {', '.join(stuck)} in route legacy after SIGUSR1", hint=self._subject.member.quote()
+                f"the daemon left {left()} messages in the old queues and moves no more", hint=self._subject.reasons()
             )
-        # Live messages pass at any time; what the old workers got themselves leaves a part of the backlog to them.
-        return self._old.waiting(QUEUES) < self._plan.rate / 4
 
-    def _worked_off(self) -> bool:
+    def _due_backlog(self) -> int:
         self.truth.refresh()
-        left = [sent for sent in self.truth.waiting.values() if not sent.live and sent.eta is None]
-        self._note(f"the new workers execute the backlog: {len(left)} due tasks left")
-        return not left
+        return sum(not sent.live and sent.eta is None for sent in self.truth.waiting.values())
 
-    def _finish_tasks(self) -> None:
+    def _left(self) -> int:
         self.truth.refresh()
-        last = max((sent.eta or sent.at for sent in self.truth.sent.values()), default=0.0)
+        return len(self.truth.waiting)
 
-        def done() -> bool:
-            self.truth.refresh()
-            left = self.truth.waiting
-            self._note(f"waiting for the last ETA tasks: {len(left)} left")
+    def _go_on(self, step: str, left: Callable[[], int], enough: float = 0, idle_until: float = 0) -> bool:
+        """Wait until no more than `enough` is left; False when, from `idle_until` on, it does not become less for a
+        time.
+
+        A task that does not come is what the rehearsal is there to find: it ends up in the report, not here.
+        """
+        least, since = left(), time.time()
+
+        def over() -> bool:
+            nonlocal least, since
             self._crew.check()
-            return not left
+            now_left = left()
+            if step:
+                self._note(step.format(now_left))
+            if now_left < least:
+                least, since = now_left, time.time()
+            return least <= enough or time.time() > max(since, idle_until) + STALLED
 
-        # A task that does not come is what the rehearsal is there to find: it ends up in the report.
-        until(done, max(0.0, last - time.time()) + STEP_WITHIN / 4)
-        until(lambda: self._old.waiting(QUEUES) + self._new.waiting(QUEUES) == 0, STEP_WITHIN / 4)
+        while not until(over, STEP_WITHIN):
+            pass
+        return least <= enough
 
     def _stop_quietly(self, worker: Member) -> None:
         """Send SIGTERM in a moment when the worker has nothing to do and nothing is about to fall due (see `quiet`)."""

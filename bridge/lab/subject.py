@@ -97,9 +97,10 @@ class Subject:
         cpu = psutil.Process(self.member.pid).cpu_times()
         return Sample(at, totals["moved"], totals["converted"], cpu.user + cpu.system)
 
-    def routes(self) -> dict[str, str]:
-        """Return the route of every queue."""
-        return {queue["name"]: queue["route"] for queue in fetch_status(self._socket)["queues"]}
+    def reasons(self) -> str:
+        """Return for each queue its route, its state and why it is in it."""
+        queues = fetch_status(self._socket)["queues"]
+        return "\n".join(f"{queue['name']}: {queue['route']}, {queue['state']}: {queue['why']}" for queue in queues)
 
     def cut_over(self) -> None:
         """Send it SIGUSR1."""
