@@ -12,7 +12,7 @@ import pytest
 
 from bridge.address import HttpAddress
 from bridge.errors import AccessRefused, Unreachable
-from bridge.management import PAGE, Management
+from bridge.management import PAGE, Call, CallFailed, Changes, Management, Recorder, path
 
 #: Path and query to status, content type, body.
 Answer = Callable[[str, dict[str, list[str]]], tuple[int, str, bytes]]
@@ -20,7 +20,13 @@ Serve = Callable[[Answer], Management]
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def changes() -> list[tuple[str, str, object]]:
+    """Method, path and body of every call that would change a broker."""
+    return []
+
+
+@pytest.fixture
+def serve(changes: list[tuple[str, str, object]]) -> Iterator[Serve]:
     servers: list[HTTPServer] = []
 
     def start(answer: Answer) -> Management:
@@ -35,6 +41,17 @@ def serve() -> Iterator[Serve]:
                     self.send_header("Location", "/login")
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_PUT(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                changes.append((self.command, self.path, json.loads(body) if body else None))
+                self.do_GET()
+
+            def do_POST(self) -> None:
+                self.do_PUT()
+
+            def do_DELETE(self) -> None:
+                self.do_PUT()
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -160,3 +177,163 @@ def test_the_environment_s_proxy_is_not_asked(serve: Serve, monkeypatch: pytest.
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert list(serve(lambda _path, _query: as_json({"items": [], "page_count": 1})).queues("v")) == []
+
+
+# -- a snapshot
+# -------------------------------------------------------------------------------------------------------------
+
+#: What a broker answers to an administrator; paths below /api.
+ANSWERS: dict[str, object] = {
+    "overview": {"rabbitmq_version": "4.3.6", "node": "n1"},
+    "whoami": {"name": "bridge", "tags": ["administrator"]},
+    "policies/v": [
+        {"name": "p", "pattern": "^q", "apply-to": "queues", "definition": {"max-length": 9}, "priority": 1}
+    ],
+    "operator-policies/v": [],
+    "queues/v": {"items": [item("q1")], "page_count": 1},
+    "exchanges/v": {"items": [item("", type="direct"), item("t", type="topic")], "page_count": 1},
+    "bindings/v": [],
+    "consumers/v": [{"queue": {"name": "q1"}, "consumer_tag": "c"}],
+    "vhosts/v/channels": [{"connection_details": {"name": "c1"}, "message_stats": {"publish": 3}}],
+    "vhosts/v/connections": [{"name": "c1", "user": "celery"}],
+    "nodes": [{"name": "n1", "running": True, "mem_alarm": True}],
+    "health/checks/alarms": {"status": "ok"},
+    "feature-flags": [{"name": "quorum_queue", "state": "enabled"}],
+    "vhosts": [{"name": "v", "default_queue_type": "quorum", "description": "d", "tags": []}],
+    "vhost-limits/v": [{"value": {"max-queues": 5}}],
+    "permissions/v/bridge": {"user": "bridge", "configure": "", "write": ".*", "read": ".*"},
+    "permissions/v/celery": {"user": "celery", "configure": ".*", "write": ".*", "read": ".*"},
+    "users/celery": {"name": "celery", "tags": ["management"]},
+}
+
+
+def told(answers: dict[str, object], refused: tuple[str, ...] = ()) -> Answer:
+    def answer(path: str, _query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+        known = path.removeprefix("/api/")
+        if known in refused:
+            return as_json({"error": "not_authorised", "reason": "User not authorised"}, 401)
+        return as_json(answers[known]) if known in answers else as_json({"error": "Object Not Found"}, 404)
+
+    return answer
+
+
+def test_a_snapshot_is_everything_that_is_told(serve: Serve):
+    seen = serve(told(ANSWERS)).snapshot("v")
+    assert (seen.version, seen.default_queue_type, seen.description, seen.limits) == (
+        (4, 3, 6),
+        "quorum",
+        "d",
+        {"max-queues": 5},
+    )
+    assert (seen.queues["q1"].policy_name, seen.queues["q1"].policy) == ("p", {"max-length": 9})
+    assert list(seen.exchanges) == ["t"]
+    assert seen.connections[0].published == 3
+    assert (seen.consumers[0].queue, seen.nodes[0].memory_alarm, seen.feature_flags) == ("q1", True, {"quorum_queue"})
+    assert seen.permissions is not None
+    assert (seen.permissions.configure, seen.permissions.tags) == ("", ("administrator",))
+    assert seen.unknown == ()
+
+
+def test_permissions_of_another_user_than_the_api_s(serve: Serve):
+    seen = serve(told(ANSWERS)).snapshot("v", "celery").permissions
+    assert seen is not None
+    assert (seen.user, seen.configure, seen.tags) == ("celery", ".*", ("management",))
+
+
+def test_no_permissions_at_all_are_told_as_such(serve: Serve):
+    answers = {name: said for name, said in ANSWERS.items() if name != "permissions/v/bridge"}
+    seen = serve(told(answers)).snapshot("v").permissions
+    assert seen is not None
+    assert (seen.configure, seen.write, seen.read) == (None, None, None)
+
+
+def test_what_a_user_may_not_see_is_named(serve: Serve):
+    refused = ("nodes", "feature-flags", "permissions/v/bridge")
+    answers = {**ANSWERS, "whoami": {"name": "bridge", "tags": ["management"]}}
+    seen = serve(told(answers, refused)).snapshot("v")
+    assert (seen.connections, seen.consumers, seen.feature_flags, seen.permissions) == ((), (), None, None)
+    assert [node.name for node in seen.nodes] == ["n1"]
+    assert [text.partition(":")[0] for text in seen.unknown] == [
+        "other users' connections and consumers",
+        "memory, disk and partitions of the nodes",
+        "feature flags",
+        'permissions of user "bridge"',
+    ]
+
+
+def test_what_a_version_does_not_tell_or_tells_otherwise_is_named(serve: Serve):
+    answers = {name: said for name, said in ANSWERS.items() if name != "feature-flags"}
+    answers |= {"vhost-limits/v": {"no": "list"}, "permissions/v/bridge": []}
+    seen = serve(told(answers)).snapshot("v")
+    assert seen.feature_flags is None
+    limits, flags = sorted(text for text in seen.unknown if "permissions" not in text)[::-1]
+    assert limits.startswith("the vhost's limits: source: ")
+    assert flags == "feature flags: this version of RabbitMQ does not tell"
+    assert any(text.startswith("permissions of user") for text in seen.unknown)
+
+
+def test_a_broker_without_statistics_is_asked_to_count(serve: Serve):
+    asked: dict[str, dict[str, list[str]]] = {}
+    usual = told({**ANSWERS, "overview": {"rabbitmq_version": "4.0.5", "disable_stats": True}})
+
+    def answer(path: str, query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+        asked[path] = query
+        return usual(path, query)
+
+    seen = serve(answer).snapshot("v")
+    assert asked["/api/queues/v"]["enable_queue_totals"] == ["true"]
+    assert any("no statistics" in text for text in seen.unknown)
+
+
+def test_a_snapshot_of_a_vhost_that_is_not_there(serve: Serve):
+    with pytest.raises(Unreachable, match='knows no vhost "w"'):
+        serve(told(ANSWERS)).snapshot("w")
+
+
+def test_a_snapshot_by_a_user_who_may_not(serve: Serve):
+    with pytest.raises(AccessRefused, match=r"refused user \"bridge\" \(401\): User not authorised"):
+        serve(told(ANSWERS, ("overview",))).snapshot("v")
+
+
+# -- changes
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_changes_go_to_the_broker(serve: Serve, changes: list[tuple[str, str, object]]):
+    api: Changes = serve(lambda _path, _query: (204, "application/json", b""))
+    api.put(path("queues", "/", "a/b"), {"durable": True})
+    api.post("bindings/v/e/t/q/q1", {})
+    api.delete(path("policies", "v", "p"))
+    assert changes == [
+        ("PUT", "/api/queues/%2F/a%2Fb", {"durable": True}),
+        ("POST", "/api/bindings/v/e/t/q/q1", {}),
+        ("DELETE", "/api/policies/v/p", None),
+    ]
+
+
+def test_a_dry_run_keeps_the_calls():
+    recorder = Recorder()
+    api: Changes = recorder
+    api.put("a", {"x": 1})
+    api.post("b", {})
+    api.delete("c")
+    assert recorder.calls == [Call("PUT", "a", {"x": 1}), Call("POST", "b", {}), Call("DELETE", "c")]
+
+
+@pytest.mark.parametrize(("status", "hint"), [(400, ""), (401, "lacks the tag or the permission"), (404, "")])
+def test_a_refused_change_says_which_and_why(status: int, hint: str, serve: Serve):
+    api = serve(lambda _path, _query: as_json({"error": "bad_request", "reason": "inequivalent\n arg"}, status))
+    with pytest.raises(
+        CallFailed, match=rf"source: PUT /api/queues/v/q was refused: inequivalent arg \({status}\)"
+    ) as caught:
+        api.put("queues/v/q", {})
+    fault = caught.value
+    assert (fault.method, fault.path, fault.status, fault.reason) == ("PUT", "queues/v/q", status, "inequivalent arg")
+    assert hint in fault.hint
+
+
+def test_a_change_that_something_else_than_rabbitmq_answers(serve: Serve):
+    with pytest.raises(Unreachable, match="answered 302 with text/html"):
+        serve(lambda _path, _query: (302, "text/html", b"")).delete("queues/v/q")
+    with pytest.raises(CallFailed, match="not authorised"):
+        serve(lambda _path, _query: (403, "text/html", b"no")).delete("queues/v/q")
