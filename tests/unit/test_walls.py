@@ -24,6 +24,8 @@ COVERED_BY: dict[str, str] = {
     "bridge/daemon.py": "tests/e2e/test_signals.py",
     "bridge/delayed.py": "tests/functional/test_ladder.py",
     "bridge/discovery.py": "tests/e2e/test_takeover.py",
+    "bridge/checking.py": "tests/functional/test_checking.py",
+    "bridge/probe.py": "tests/functional/test_probe.py",
     "bridge/link.py": "tests/e2e/test_takeover.py",
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
     "bridge/lab/celery_app.py": "tests/e2e/test_rehearse.py",
