@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 import click
@@ -52,6 +53,8 @@ def relay(world: str, lab: str | None, messages: int, eta_messages: int, runs: i
 
 def main() -> int:
     """Run the command and return its exit code."""
+    # Whoever stops us gets what Ctrl-C does: brokers and daemon end with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         bench.main(prog_name="python -m tests.bench", standalone_mode=False)
     except click.ClickException as fault:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import yaml
 
+from bridge.errors import LabError
 from tests.bench.load import QUEUE
 from tests.support.daemon import READY_WITHIN, Daemon, takeover
 
@@ -69,13 +70,19 @@ def bridge(module: str = "bridge") -> Mover:
             file.touch(mode=0o600)  # it holds passwords
             file.write_text(yaml.safe_dump(config, sort_keys=False))
             with log.open("ab") as out:
-                command = [sys.executable, "-m", module, "-c", str(file), "run"]
+                # It ends with us even where we have no time to end it.
+                alone = ["setpriv", "--pdeathsig", "KILL"]
+                command = [*alone, sys.executable, "-m", module, "-c", str(file), "run"]
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=out, cwd=_REPOSITORY)
             daemon = Daemon(process, file, config["admin"]["socket"], log)
             try:
                 daemon.wait_until(lambda said: said["state"] != "starting" and bool(said["queues"]), READY_WITHIN)
                 yield _Daemon(daemon)
                 daemon.stop()
+            except AssertionError as fault:
+                raise LabError(str(fault)) from fault
+            except LabError as fault:
+                raise LabError(str(fault), hint=f"the daemon's last lines:\n{daemon.quote()}") from fault
             finally:
                 daemon.kill()
 
