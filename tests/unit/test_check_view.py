@@ -57,4 +57,3 @@ def test_the_form_for_programs():
         "seen": "memory alarm",
         "todo": "give it memory",
     }
-

@@ -28,13 +28,6 @@ COVERED_BY: dict[str, str] = {
     "bridge/probe.py": "tests/functional/test_probe.py",
     "bridge/link.py": "tests/e2e/test_takeover.py",
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
-    "bridge/lab/celery_app.py": "tests/e2e/test_rehearse.py",
-    "bridge/lab/crew.py": "tests/e2e/test_rehearse.py",
-    "bridge/lab/depths.py": "tests/e2e/test_rehearse.py",
-    "bridge/lab/producers.py": "tests/e2e/test_rehearse.py",
-    "bridge/lab/rehearsal.py": "tests/e2e/test_rehearse.py",
-    "bridge/lab/rehearse.py": "tests/e2e/test_rehearse.py",
-    "bridge/lab/subject.py": "tests/e2e/test_rehearse.py",
     "bridge/config_faults.py": "tests/unit/test_config.py",
 }
 
