@@ -147,6 +147,7 @@ def _stat(pid: int) -> list[str] | None:
 def _collect(pid: int) -> None:
     """Take the exit status of a child of ours, so that no dead entry of it stays."""
     try:
-        os.waitpid(pid, os.WNOHANG)
+        # It has ended, so this does not wait; asked without waiting, the kernel may not have it ready yet.
+        os.waitpid(pid, 0)
     except ChildProcessError:
         pass  # another process started it

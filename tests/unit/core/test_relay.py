@@ -443,6 +443,18 @@ def test_beyond_the_windows_bytes_nothing_is_published() -> None:
     assert book.counts.taken == 2
 
 
+def test_acks_may_be_lost_with_the_sources_connection() -> None:
+    book = Playbook()
+    book.deliver(*[wire.task(id=f"{n}") for n in range(5)])
+    book.confirm(2, multiple=True)
+    book.now += 0.75
+    book.confirm(3)
+    assert (book.relay.doubtful(source_lost=False), book.relay.doubtful(source_lost=True)) == (2, 5)
+    book.now += 0.5
+    book.confirm(4)
+    assert (book.relay.doubtful(source_lost=False), book.relay.doubtful(source_lost=True)) == (1, 3)
+
+
 # -- canary
 # -----------------------------------------------------------------------------------------------------------------
 
