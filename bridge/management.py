@@ -198,8 +198,8 @@ class Management:
     def no_vhost(self, vhost: str) -> Unreachable:
         """The error for a vhost that is not there."""
         return Unreachable(
-            f'{self.name}: the HTTP API at {self.address} knows no vhost "{vhost}"',
-            hint=f"check the vhost in {self.name}.amqp",
+            f'{self.name}: the HTTP API at {self.address} knows no vhost "{vhost}" that user "{self.user}" may see',
+            hint=f"check the vhost in {self.name}.amqp, and the user's permissions on it",
         )
 
     # -- looking

@@ -157,7 +157,7 @@ def test_what_cannot_start_says_why_and_leaves_the_old_side_alone(
         "an API that refuses the user": (
             {"source": {"amqp": untagged, "api": untagged_api}},
             3,
-            r'source: the HTTP API at http://user-.* refused user "user-.*" \(401\)',
+            r'source: the HTTP API at http://user-.* refused user "user-.*" \(401\): Not management user',
         ),
         "an API where nobody listens": (
             {"source": {**good_source, "api": f"http://127.0.0.1:{port}"}},
