@@ -1,7 +1,8 @@
 """The sample Celery application of a rehearsal, as an old and as a new installation would configure it.
 
 One task, two configurations: `old` has classic queues on Celery's default direct exchange; `new` is what Celery's
-documentation asks for with quorum queues and native delayed delivery (topic exchange, publisher confirms). A worker
+documentation asks for with quorum queues and native delayed delivery (topic exchange, publisher confirms), or what
+`bridge plan --celery` printed. A worker
 process gets its part from the environment variable `BRIDGE_LAB_PART`, and writes down what it received and started.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import time
 from dataclasses import asdict, dataclass
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
+from celery.app.defaults import DEFAULTS
 from kombu.entity import Exchange, Queue
 
 from bridge.lab.records import Journal, Received, Started, as_text, digest
@@ -30,7 +33,11 @@ TASK = "lab.work"
 
 @dataclass(frozen=True)
 class Part:
-    """What one worker process plays: its name, its side (`old` or `new`), the broker, its queues, where it writes."""
+    """What one worker process plays.
+
+    Its name, its side (`old` or `new`), the broker, its queues, where it writes, and the file with its settings where
+    they are not those of its side.
+    """
 
     name: str
     side: str
@@ -38,6 +45,7 @@ class Part:
     queues: tuple[str, ...]
     folder: str
     prefetch: int = 4
+    settings: str = ""
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that give a worker process this part."""
@@ -49,17 +57,13 @@ class Part:
         return Path(self.folder, f"ready-{self.name}")
 
 
-def application(side: str, broker: str, queues: tuple[str, ...], *, protocol: int = 2, prefetch: int = 4) -> Celery:
-    """Return the Celery application of one side."""
-    quorum = side == "new"
-    exchange = Exchange("celery", type="topic" if quorum else "direct")
-    arguments = {"x-queue-type": "quorum"} if quorum else None
-    declared = [Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in queues]
+def application(
+    side: str, broker: str, queues: tuple[str, ...], *, protocol: int = 2, prefetch: int = 4, settings: str = ""
+) -> Celery:
+    """Return the Celery application of one side, its queues as the file `settings` has them if there is one."""
     app = Celery("lab", broker=broker, set_as_current=False)
+    app.conf.update(_from_file(settings) if settings else _of_side(side, queues))
     app.conf.update(
-        task_queues=declared,
-        task_default_queue=queues[0],
-        task_default_exchange_type=exchange.type,
         task_protocol=protocol,
         task_ignore_result=True,
         accept_content=["json", "pickle", "msgpack", "yaml"],
@@ -67,19 +71,38 @@ def application(side: str, broker: str, queues: tuple[str, ...], *, protocol: in
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
     )
-    if quorum:
-        app.conf.update(
-            task_default_queue_type="quorum",
-            broker_transport_options={"confirm_publish": True},
-            # RabbitMQ 4.3 denies transient queues that are not exclusive.
-            control_queue_exclusive=True,
-            event_queue_exclusive=True,
-        )
     return app
 
 
+def _from_file(settings: str) -> dict[str, Any]:
+    made = runpy.run_path(settings)
+    return {name: value for name, value in made.items() if name in DEFAULTS}
+
+
+def _of_side(side: str, queues: tuple[str, ...]) -> dict[str, Any]:
+    quorum = side == "new"
+    exchange = Exchange("celery", type="topic" if quorum else "direct")
+    arguments = {"x-queue-type": "quorum"} if quorum else None
+    declared = [Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in queues]
+    common: dict[str, Any] = {
+        "task_queues": declared,
+        "task_default_queue": queues[0],
+        "task_default_exchange_type": exchange.type,
+    }
+    if not quorum:
+        return common
+    return {
+        **common,
+        "task_default_queue_type": "quorum",
+        "broker_transport_options": {"confirm_publish": True},
+        # RabbitMQ 4.3 denies transient queues that are not exclusive.
+        "control_queue_exclusive": True,
+        "event_queue_exclusive": True,
+    }
+
+
 def _play(part: Part) -> Celery:
-    app = application(part.side, part.broker, part.queues, prefetch=part.prefetch)
+    app = application(part.side, part.broker, part.queues, prefetch=part.prefetch, settings=part.settings)
     folder = Path(part.folder)
     received, started = Journal(folder, Received), Journal(folder, Started)
     mine = frozenset(part.queues)

@@ -2,6 +2,7 @@
 
 What happens, in this order:
 1. New workers start on the target and wait. Producers fill the backlog into the source's queues, nobody consumes.
+   From scratch it is the other way round: the target is empty and made for the queues that the source has by then.
 2. Old workers and live traffic start; the daemon starts in route `legacy` and only looks on.
 3. The steady state is measured for some seconds, then the daemon gets SIGUSR1: the cutover of all queues.
 4. When the backlog is moved, the old workers are stopped. The tasks with an ETA that they held come back and move as
@@ -33,6 +34,7 @@ from bridge.lab.progress import Progress
 from bridge.lab.quiet import quiet_moment
 from bridge.lab.records import Truth
 from bridge.lab.report import Books, Moments, Report, measure
+from bridge.lab.scratch import Scratch
 from bridge.lab.subject import Sample, Subject, speed
 
 #: `q1` is the last word of `a.q1`: Celery's own binding for delayed tasks, `#.q1`, catches those of `a.q1` too.
@@ -87,6 +89,7 @@ class Plan:
         rate: live tasks a second.
         seconds: each steady state is measured for so long.
         seed: of everything random; the same seed sends the same tasks.
+        from_scratch: the target is empty, and made ready by `bridge apply` and the settings that `bridge plan` prints.
     """
 
     tasks: int = 20_000
@@ -95,6 +98,7 @@ class Plan:
     rate: float = 200.0
     seconds: float = 10.0
     seed: int = 1
+    from_scratch: bool = False
 
     @property
     def bulk_seconds(self) -> float:
@@ -141,8 +145,12 @@ class Rehearsal:
         """
         for side in (self._old, self._new):
             side.delete(QUEUES)
-        self._start_workers("new", NEW_BULK)
-        self._fill()
+        if self._plan.from_scratch:
+            self._fill()
+            self._make_target()
+        else:
+            self._start_workers("new", NEW_BULK)
+            self._fill()
         old = self._start_workers("old", OLD_BULK)
         live = self._start_producer("live", 0, rate=self._plan.rate, live=True)
         self._step("starting the daemon, route legacy")
@@ -208,6 +216,11 @@ class Rehearsal:
         for filler in fillers:
             if filler.finish(STEP_WITHIN):
                 raise LabError(f"{filler.name} could not publish", hint=filler.quote())
+
+    def _make_target(self) -> None:
+        scratch = Scratch(self._subject.file, self._folder, self._step)
+        self._start_workers("new", NEW_BULK, scratch.make())
+        scratch.verify()
 
     def _settle(self) -> None:
         """Wait until live tasks start promptly, for a time: where they never do, that is what is measured."""
@@ -304,16 +317,13 @@ class Rehearsal:
 
     # -------------------------------------------------------------------------------------------------------- the crew
 
-    def _start_workers(self, side: str, bulk: int) -> list[Member]:
+    def _start_workers(self, side: str, bulk: int, settings: Path | None = None) -> list[Member]:
         self._step(f"starting the {side} workers")
         broker = self._source if side == "old" else self._target
         parts = [
-            (Part(f"{side}-live", side, broker, LIVE, str(self._folder), prefetch=PREFETCH), LIVE_POOL),
+            (self._part(side, "live", broker, LIVE, PREFETCH, settings), LIVE_POOL),
             # Few tasks at a time on the old side: what a worker has fetched stays with it at the flip.
-            (
-                Part(f"{side}-bulk", side, broker, BULK, str(self._folder), prefetch=4 if side == "old" else PREFETCH),
-                bulk,
-            ),
+            (self._part(side, "bulk", broker, BULK, 4 if side == "old" else PREFETCH, settings), bulk),
         ]
         members = [
             self._crew.start(
@@ -322,6 +332,7 @@ class Rehearsal:
                     *(sys.executable, "-m", "celery", "-A", "bridge.lab.celery_app", "worker"),
                     *("--pool", "prefork", "--concurrency", str(pool), "--hostname", f"{part.name}@%h"),
                     *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning"),
+                    *("--queues", ",".join(part.queues)),
                 ],
                 part.environment(),
                 # In real life they have machines of their own; here they must not starve what is measured.
@@ -331,6 +342,11 @@ class Rehearsal:
         ]
         self._wait(f"the {side} workers to be ready", lambda: all(part.ready.exists() for part, _ in parts))
         return members
+
+    def _part(
+        self, side: str, word: str, broker: str, queues: tuple[str, ...], prefetch: int, settings: Path | None
+    ) -> Part:
+        return Part(f"{side}-{word}", side, broker, queues, str(self._folder), prefetch, str(settings or ""))
 
     def _start_producer(self, name: str, count: int, *, rate: float, live: bool) -> Member:
         plan = self._plan

@@ -44,6 +44,11 @@ _CHOOSING = ("old", "new", "nodes", "same_broker")
     "--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="How long to measure before and after."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed sends the same tasks.")
+@click.option(
+    "--from-scratch",
+    is_flag=True,
+    help="Empty the target's vhost first; check, apply and the printed Celery settings make it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--keep", is_flag=True, help="Keep the lab and the folder with everything that was written down.")
 def rehearse(
@@ -82,6 +87,10 @@ def rehearse(
 def _rehearse(lab: Lab, folder: Path, size: dict[str, Any], progress: Progress) -> Report:
     from bridge.lab.rehearsal import Plan, Rehearsal
 
+    if size["from_scratch"]:
+        progress("rehearsal", "emptying the target's vhost")
+        lab.new.cluster.drop_vhost(lab.new.vhost)
+        lab.new.cluster.make_vhost(lab.new.vhost)
     sides = lab.env()
     source, target = ({key: side[key] for key in ("amqp", "api", "version")} for side in (sides["old"], sides["new"]))
     rehearsal = Rehearsal(source, target, Plan(**size), folder, progress)

@@ -47,13 +47,17 @@ def speed(samples: Sequence[Sample], before: int, waiting: int) -> float | None:
 
 
 class Subject:
-    """One daemon, started with a configuration made for the rehearsal: takeover layout, route `legacy`."""
+    """One daemon, started with a configuration made for the rehearsal: takeover layout, route `legacy`.
+
+    Attributes:
+        file: that configuration.
+    """
 
     def __init__(
         self, folder: Path, source: Mapping[str, str], target: Mapping[str, str], queues: Sequence[str]
     ) -> None:
         self._socket = str(folder / "admin.sock")
-        self._file = folder / "bridge.yaml"
+        self.file = folder / "bridge.yaml"
         self._queues = frozenset(queues)
         config = {
             "source": {"amqp": source["amqp"], "api": source["api"]},
@@ -64,8 +68,8 @@ class Subject:
             "admin": {"socket": self._socket},
             "log": {"level": "info", "format": "text"},
         }
-        self._file.touch(mode=0o600)  # it holds passwords
-        self._file.write_text(yaml.safe_dump(config, sort_keys=False))
+        self.file.touch(mode=0o600)  # it holds passwords
+        self.file.write_text(yaml.safe_dump(config, sort_keys=False))
         self._member: Member | None = None
 
     @property
@@ -81,7 +85,7 @@ class Subject:
         Raises:
             LabError: it ended, or was not ready in time; the hint says what it printed last.
         """
-        command = [sys.executable, "-m", "bridge", "-c", str(self._file), "run"]
+        command = [sys.executable, "-m", "bridge", "-c", str(self.file), "run"]
         self._member = crew.start("daemon", command)
 
         def ready() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import signal
@@ -52,6 +53,23 @@ def test_no_task_is_lost_doubled_early_or_changed(vhosts: Vhosts, tmp_path: Path
     assert report.latency_before
     assert report.latency_after
     assert report.eta_error
+
+
+def test_from_scratch_no_task_is_lost(vhosts: Vhosts, tmp_path: Path) -> None:
+    sides = vhosts.env()
+    source, target = ({key: side[key] for key in ("amqp", "api", "version")} for side in (sides["old"], sides["new"]))
+    told: list[str] = []
+    plan = dataclasses.replace(SHORT, from_scratch=True)
+    rehearsal = Rehearsal(source, target, plan, tmp_path, lambda _, step: told.append(step))
+    try:
+        report = rehearsal.run()
+    finally:
+        rehearsal.end()
+    assert report.faults == {}
+    assert (report.lost, report.executed_twice, report.early, report.changed) == (0, 0, 0, 0)
+    assert report.books.moved == report.started_new > SHORT.tasks / 2
+    assert any(step.startswith("apply: ") for step in told)
+    assert any(step.startswith("check: 0 blockers") for step in told)
 
 
 def test_a_rehearsal_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:

@@ -36,6 +36,18 @@ def test_both_protocols(protocol: int) -> None:
     assert application("old", BROKER, ("q1",), protocol=protocol).conf.task_protocol == protocol
 
 
+def test_settings_of_a_file_take_the_place_of_the_sides(tmp_path: Path) -> None:
+    file = tmp_path / "settings.py"
+    file.write_text(
+        "from kombu import Exchange, Queue\n"
+        "task_queues = (Queue('q1', Exchange('x', type='topic'), routing_key='k'),)\n"
+        "task_default_queue = 'q1'\n"
+    )
+    app = application("new", BROKER, ("else",), prefetch=7, settings=str(file))
+    assert [(q.name, q.exchange.name) for q in app.amqp.queues.values()] == [("q1", "x")]
+    assert app.conf.worker_prefetch_multiplier == 7
+
+
 def test_a_part_travels_in_the_environment(tmp_path: Path) -> None:
     part = Part("old-live", "old", BROKER, ("web", "mail"), str(tmp_path))
     values = json.loads(part.environment()[VARIABLE])

@@ -87,6 +87,7 @@ def test_json_is_alone_on_stdout_and_nothing_stays(played: Played) -> None:
         "rate": 200.0,
         "seconds": 10.0,
         "seed": 1,
+        "from_scratch": False,
     }
 
 
