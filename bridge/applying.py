@@ -17,7 +17,7 @@ from bridge.core.permissions import Grants, grants
 from bridge.core.plan import Plan, Step, plan
 from bridge.core.rights import allows
 from bridge.core.topology import Permissions, Vhost
-from bridge.errors import BridgeError, Exit, Refused, Unreachable, redact
+from bridge.errors import BridgeError, ConfigError, Exit, Fault, Refused, Unreachable, redact
 from bridge.management import Changes, Management
 
 #: A person with rights imports what we may not make.
@@ -80,7 +80,7 @@ def target_api(config: Config) -> Management:
     """The HTTP API that changes the target.
 
     Raises:
-        Refused: it is not configured.
+        ConfigError: it is not configured.
     """
     return _api("target", config.target)
 
@@ -88,10 +88,8 @@ def target_api(config: Config) -> Management:
 def _api(name: str, broker: Broker) -> Management:
     api = sides.management(name, broker)
     if api is None:
-        raise Refused(
-            f"{name}.api is not set: what is on the broker, and what to make, goes over its HTTP API",
-            hint=f"set {name}.api to the address of RabbitMQ's management plugin, such as http://HOST:15672",
-        )
+        allowed = "the URL of the management API: what is on the broker, and what to make, goes over it"
+        raise ConfigError("configuration", [Fault(f"{name}.api", "missing", allowed)])
     return api
 
 
@@ -103,7 +101,8 @@ def survey(config: Config) -> Survey:
     """
     apis = [_api("source", config.source), target_api(config)]
     source, target = (
-        api.snapshot(broker.amqp[0].vhost) for api, broker in zip(apis, (config.source, config.target), strict=True)
+        api.snapshot(broker.amqp[0].vhost, broker.amqp[0].user)
+        for api, broker in zip(apis, (config.source, config.target), strict=True)
     )
     found = pairs(source, config.wants, set(config.explicit_names()), lambda name: config.setting_for(name).target)
     return Survey(source, target, tuple(found))
