@@ -78,7 +78,7 @@ test: brokers
 	$(MAKE) --no-print-directory real
 
 bench: brokers
-	exec $(BIN)/python -m tests.bench $(ARGS)
+	exec $(BIN)/python -m tests.bench relay $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist
