@@ -157,7 +157,7 @@ class Api:
     def __init__(self, vhost: Vhost) -> None:
         self._vhost = vhost
 
-    def snapshot(self, name: str) -> Vhost:
+    def snapshot(self, name: str, user: str | None = None) -> Vhost:
         assert name == self._vhost.name
         return self._vhost
 

@@ -20,7 +20,7 @@ SOURCE = vhost(
 class Api(Target):
     """Tells of a vhost and takes its changes."""
 
-    def snapshot(self, name: str) -> Vhost:
+    def snapshot(self, name: str, user: str | None = None) -> Vhost:
         assert name == self.vhost.name
         return self.vhost
 
