@@ -40,6 +40,13 @@ def sizes(world: World) -> Iterator[Found]:
                 f"headers of {size(sample.largest_headers)} among {sample.looked} looked at; a frame has {size(FRAME)}"
             )
             yield Found("headers-too-large", "queue", name, seen, "raise frame_max on the target")
+    for couple in world.couples():
+        old = couple.old
+        # No message was looked at: where bodies are larger than that on average, at least one of them is.
+        if old.messages and old.name not in (world.samples or {}) and old.message_bytes > largest * old.messages:
+            body = size(old.message_bytes / old.messages)
+            seen = f"bodies of {body} on average, {old.messages} messages; the target takes {size(largest)}"
+            yield Found("message-too-large", "queue", old.name, seen, "raise max_message_size on the target")
 
 
 def expirations(world: World) -> Iterator[Found]:

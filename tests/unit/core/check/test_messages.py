@@ -41,6 +41,18 @@ CASES = [
         sampled(TWO, largest_body=16 * MIB),
     ),
     Case(
+        "message-too-large",
+        old(queue("mail", ready=2, message_bytes=34 * MIB), world=dataclasses.replace(TWO, samples=None)),
+        'queue "mail": bodies of 17.0 MiB on average, 2 messages; the target takes 16.0 MiB',
+        old(queue("mail", ready=2, message_bytes=32 * MIB), world=dataclasses.replace(TWO, samples=None)),
+    ),
+    Case(
+        "message-too-large",
+        old(queue("mail", ready=1, message_bytes=17 * MIB), world=TWO),
+        "17.0 MiB",
+        old(queue("mail", ready=1, message_bytes=17 * MIB), world=sampled(TWO, largest_body=16 * MIB)),
+    ),
+    Case(
         "headers-too-large",
         sampled(largest_headers=131072),
         "headers of 128.0 KiB among 50 looked at",
