@@ -120,7 +120,7 @@ def test_apply_makes_everything_with_exactly_these(
     capsys.readouterr()
     code = cli.main(["-c", str(tmp_path / "applying.yaml"), "apply", "--json"])
     answer = json.loads(capsys.readouterr().out)
-    assert (code, answer["fault"], answer["left"]) == (0, None, [])
+    assert (answer["fault"], answer["left"], code) == (None, [], 0), answer["fault"]
     assert {step["resource"]["kind"] for step in answer["skipped"]} <= {"vhost"}
     queues = Admin(vhosts.new.api).call("GET", path("queues", vhosts.new.vhost))
     assert {queue["name"] for queue in queues} >= {*QUEUES, "bridge.quarantine", "bridge.control.main"}
