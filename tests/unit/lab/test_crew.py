@@ -94,6 +94,8 @@ def test_members_end_when_the_rehearsal_is_killed(tmp_path: Path) -> None:
         "from bridge.lab.crew import Crew\n"
         f"member = Crew(pathlib.Path({str(tmp_path)!r})).start('sleeper', ['sleep', '60'])\n"
         "print(member.pid, flush=True)\n"
+        # From here on it is tied to its parent: setpriv has done its part and given way to the program.
+        "while pathlib.Path(f'/proc/{member.pid}/comm').read_text() != 'sleep\\n': pass\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     crew = Crew(tmp_path)
