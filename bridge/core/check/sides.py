@@ -226,6 +226,6 @@ def not_looked_at(world: World) -> Iterator[Found]:
             yield Found("not-looked-at", f"{side} vhost", vhost.name, reason, todo)
     reasons = ("nothing was tried over AMQP",) if world.probes is None else world.probes.unknown
     if world.samples is None:
-        reasons = (*reasons, "messages were not looked at: their sizes, priorities and TTL are not known")
+        reasons = (*reasons, "messages are never taken to be looked at: each one's size, priority and TTL is not known")
     for reason in reasons:
         yield Found("not-looked-at", "target vhost", world.target.name, reason, "see it by yourself, or check again")

@@ -161,7 +161,7 @@ CASES = [
     Case("not-looked-at", source(unknown=("nodes: 403",)), 'source vhost "chost": nodes: 403'),
     Case("not-looked-at", dataclasses.replace(WORLD, probes=None), "nothing was tried over AMQP"),
     Case("not-looked-at", tried(unknown=("no connection",)), 'target vhost "qhost": no connection'),
-    Case("not-looked-at", dataclasses.replace(WORLD, samples=None), "messages were not looked at"),
+    Case("not-looked-at", dataclasses.replace(WORLD, samples=None), "messages are never taken to be looked at"),
     Case(
         "not-looked-at",
         source(permissions=None),
