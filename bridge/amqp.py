@@ -61,12 +61,18 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
     def __init__(self, parameters: pika.connection.Parameters, receive: Receive | None, **callbacks: Any) -> None:
         self._receive = receive
         self._receiving = False
+        #: Plain TCP: bytes may go to the socket past pika's watchers.
+        self._plain = parameters.ssl_options is None
         super().__init__(parameters, custom_ioloop=_io_services(), **callbacks)
 
     def start_receiving(self) -> None:
         """The connection is open: read in large pieces, through the fast path."""
         if self._transport is not None:
             self._transport._MAX_RECV_BYTES = RECEIVE  # noqa: SLF001
+            if self._plain:
+                # One piece for each time the socket is readable: asking again mostly ends in EAGAIN, and what is left
+                # makes it readable again.
+                self._transport._MAX_CONSUME_BYTES = 1  # noqa: SLF001
         self._receiving = self._receive is not None
 
     def _on_data_available(self, data_in: bytes) -> None:
@@ -86,8 +92,18 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
 
     def send(self, data: bytes) -> None:
         """Send frames that are whole and in order."""
-        if self._transport is not None:
-            self.bytes_sent += len(data)
+        transport = self._transport
+        if transport is None:
+            return
+        self.bytes_sent += len(data)
+        if self._plain and not transport._tx_buffers:  # noqa: SLF001
+            # Straight to the socket; pika would make two watchers for each write. What the socket does not take, and
+            # every error, goes pika's way.
+            try:
+                data = data[transport._sock.send(data) :]  # noqa: SLF001
+            except OSError:
+                pass
+        if data:
             self._adapter_emit_data(data)
 
     def abort(self, reason: str) -> None:

@@ -77,7 +77,46 @@ def test_the_transport_reads_as_much_at_once_as_it_is_told(connection: Connectio
     assert isinstance(transport, kind)
     assert kind._MAX_RECV_BYTES == 4096
     assert transport._MAX_RECV_BYTES == amqp.RECEIVE
-    assert "self._MAX_RECV_BYTES" in inspect.getsource(io_services_utils._AsyncTransportBase._consume)
+    assert transport._MAX_CONSUME_BYTES == 1
+    source = inspect.getsource(io_services_utils._AsyncTransportBase._consume)
+    assert "self._MAX_RECV_BYTES" in source
+    assert "bytes_consumed < self._MAX_CONSUME_BYTES" in source
+    assert not transport._tx_buffers
+    assert transport._sock.gettimeout() == 0.0
+
+
+class Narrow:
+    """A transport whose socket takes so many bytes, then none."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken = b""
+        self._tx_buffers: list[bytes] = []
+        self._sock = self
+
+    def send(self, data: bytes) -> int:
+        if self.room == 0:
+            raise BlockingIOError
+        part = data[: self.room]
+        self.room -= len(part)
+        self.taken += part
+        return len(part)
+
+    def write(self, data: bytes) -> None:
+        self._tx_buffers.append(data)
+
+
+@pytest.mark.parametrize("room", range(8))
+def test_what_the_socket_does_not_take_follows_in_order(connection: Connection, room: int):
+    fast = connection._pika
+    real, fast._transport = fast._transport, (narrow := Narrow(room))
+    try:
+        for part in (b"ab", b"cd", b"ef"):
+            fast.send(part)
+    finally:
+        fast._transport = real
+    assert narrow.taken + b"".join(narrow._tx_buffers) == b"abcdef"
+    assert len(narrow.taken) == min(room, 6)
 
 
 def test_bytes_of_the_fast_path_count_as_a_sign_of_life(broker: Broker, connection: Connection, seen: list[bytes]):
@@ -121,7 +160,14 @@ def test_one_adapter_of_the_loop_serves_all_connections(broker: Broker):
 
 def test_no_other_file_uses_private_names_of_pika():
     """Whoever updates pika has one file to look at."""
-    names = ("_on_data_available", "_frame_buffer", "_adapter_emit_data", "_terminate_stream", "_MAX_RECV_BYTES")
+    names = (
+        "_on_data_available",
+        "_frame_buffer",
+        "_adapter_emit_data",
+        "_terminate_stream",
+        "_MAX_RECV_BYTES",
+        "_tx_buffers",
+    )
     folder = Path(amqp.__file__).parent
     users = {file.name for file in folder.rglob("*.py") if any(name in file.read_text() for name in names)}
     assert users == {"amqp.py"}

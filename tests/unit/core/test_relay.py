@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bridge.core import frames, ladder
 from bridge.core import properties as p
 from bridge.core.pace import First, Rate
-from bridge.core.relay import Destination
+from bridge.core.relay import Destination, Relay
 from tests.support import wire
 from tests.support.playbook import WALL, Playbook
 
@@ -233,6 +233,28 @@ def test_the_messages_past_is_cut_and_nothing_else() -> None:
     assert out.wire == wire.task(mine="x-death stays in a value")
     [out] = book.deliver(wire.task(**PAST, eta=at(seconds=2)))
     assert out.wire == wire.task(eta=at(seconds=2))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-death", "x-first-death-reason", "x-last-death-queue", "x-delivery-count", "x-acquired-count", "CC", "BCC"],
+)
+def test_each_header_of_the_past_is_cut(name: str) -> None:
+    book = Playbook()
+    [out] = book.deliver(wire.task(**{name: ["q"]}))
+    assert out.wire == wire.task()
+
+
+def test_what_only_looks_like_the_past_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Relay, "_deliver_slowly")
+    book = Playbook()
+    tasks = [
+        wire.task(origin="gen7@box-3"),
+        wire.task(argsrepr="('CC', 'x-ray')"),
+        wire.task(eta=at(seconds=3), origin="nginx-CC"),
+    ]
+    assert [out.wire for out in book.deliver(*tasks)] == tasks
+    assert book.relay.surprise is None
 
 
 def test_a_foreign_user_is_cut_and_ours_is_kept() -> None:
