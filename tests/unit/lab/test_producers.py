@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
-from bridge.lab.producers import Orders, tasks
+import pytest
+
+from bridge.lab.producers import BATCH, Orders, Sure, tasks
+from bridge.lab.records import Journal, Reader, Sent
 
 ORDERS = Orders(
     broker="amqp://guest:guest@localhost//",
@@ -43,3 +49,83 @@ def test_share_queues_and_etas_are_as_ordered() -> None:
 
 def test_without_a_count_it_goes_on() -> None:
     assert len(list(islice(tasks(replace(ORDERS, count=0)), 3000))) == 3000
+
+
+class PlayedApp:
+    """A Celery application with one producer, whose channel answers or does not."""
+
+    class Lost(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.link: object = object()
+        self.broken = False
+        self.channel = self
+        self.connection = self
+        self.recoverable_connection_errors = (self.Lost,)
+
+    @contextmanager
+    def producer_or_acquire(self) -> Iterator[PlayedApp]:
+        yield self
+
+    def basic_qos(self, *_: object) -> None:
+        if self.broken:
+            raise self.Lost
+
+
+class PlayedChannel:
+    def __init__(self, app: PlayedApp) -> None:
+        self._app = app
+        self.basic_qos = app.basic_qos
+
+    @property
+    def connection(self) -> object:
+        return self._app.link
+
+
+def sent(task: str) -> Sent:
+    return Sent(task, 0.0, "q1", None, False, "plain", "", "")
+
+
+@pytest.fixture
+def app() -> PlayedApp:
+    played = PlayedApp()
+    played.channel = PlayedChannel(played)  # type: ignore[assignment]
+    return played
+
+
+def test_a_batch_counts_when_the_broker_answers(app: PlayedApp, tmp_path: Path) -> None:
+    sure, reader = Sure(app, Journal(tmp_path, Sent)), Reader(tmp_path, Sent)
+    sure.settle()
+    for number in range(BATCH):
+        assert list(reader.news()) == []
+        sure.add(sent(str(number)))
+    assert len(list(reader.news())) == BATCH
+    sure.add(sent("last"))
+    sure.settle()
+    assert [record.id for record in reader.news()] == ["last"]
+
+
+def test_a_batch_that_saw_two_connections_does_not_count(app: PlayedApp, tmp_path: Path) -> None:
+    sure, reader = Sure(app, Journal(tmp_path, Sent)), Reader(tmp_path, Sent)
+    sure.settle()
+    sure.add(sent("unknown"))
+    app.link = object()
+    sure.settle()
+    sure.add(sent("known"))
+    sure.settle()
+    assert [record.id for record in reader.news()] == ["known"]
+
+
+def test_nor_one_after_which_the_broker_does_not_answer(app: PlayedApp, tmp_path: Path) -> None:
+    sure, reader = Sure(app, Journal(tmp_path, Sent)), Reader(tmp_path, Sent)
+    sure.settle()
+    sure.add(sent("unknown"))
+    app.broken = True
+    sure.settle()
+    app.broken = False
+    sure.add(sent("on whichever connection came next"))
+    sure.settle()
+    sure.add(sent("known"))
+    sure.settle()
+    assert [record.id for record in reader.news()] == ["known"]
