@@ -65,29 +65,31 @@ def checked(
     folder = tmp_path_factory.mktemp("findings")
     items = [item for item in request.session.items if getattr(item, "module", None) is request.module]
     asked = {item.callspec.params.get("world") for item in items if hasattr(item, "callspec")}
-    with ExitStack() as left, ThreadPoolExecutor(AT_ONCE) as pool:
-        stages = {}
-        # Scene by scene: the messy ones wait longest.
-        for scene in SCENES:
-            for world in (world for world in ALL if world in asked):
-                stages[world, scene] = left.enter_context(staged(broker_set, world))
+    # Scene by scene: the messy ones wait longest.
+    left = {(world, scene): ExitStack() for scene in SCENES for world in ALL if world in asked}
+    stages: dict[tuple[str, str], Stage] = {}
 
-        def seen(key: tuple[str, str]) -> Seen:
-            return Seen(*stages[key].check(folder), names(stages[key]))
+    def seen(key: tuple[str, str]) -> Seen:
+        return Seen(*stages[key].check(folder), names(stages[key]))
 
-        def day(key: tuple[str, str]) -> Checked:
-            SCENES[key[1]](stages[key])
-            stages[key].reported()
-            found = {} if key[1] == "night" else {key: seen(key)}
-            if key == (STRICT, "clean"):
-                found[STRICT, "clean again"] = seen(key)
-            return found
+    def day(key: tuple[str, str]) -> Checked:
+        stages[key] = left[key].enter_context(staged(broker_set, key[0]))
+        SCENES[key[1]](stages[key])
+        stages[key].reported()
+        found = {} if key[1] == "night" else {key: seen(key)}
+        if key == (STRICT, "clean"):
+            found[STRICT, "clean again"] = seen(key)
+        return found
 
-        found = {key: one for checks in pool.map(day, stages) for key, one in checks.items()}
-        nights = [key for key in stages if key[1] == "night"]
-        with bad_night(broker_set.clusters.values()):
-            found |= dict(zip(nights, pool.map(seen, nights), strict=True))
-        yield found
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            found = {key: one for checks in pool.map(day, left) for key, one in checks.items()}
+            nights = [key for key in stages if key[1] == "night"]
+            with bad_night(broker_set.clusters.values()):
+                found |= dict(zip(nights, pool.map(seen, nights), strict=True))
+            yield found
+        finally:
+            list(pool.map(ExitStack.close, left.values()))
 
 
 @contextmanager
