@@ -184,7 +184,7 @@ class Rehearsal:
         self._subject.stop()
         self.truth.refresh()
         self._step("comparing what was sent with what arrived")
-        return measure(self.truth, Moments(before, flip, after), books, capped=self._capped)
+        return measure(self.truth, Moments(before, flip, last.at, after), books, capped=self._capped)
 
     def end(self) -> None:
         """End all processes and delete the queues that the rehearsal made."""

@@ -13,8 +13,8 @@ What is measured, and how:
 4. `latency_ms`: from just before a live, due task is published to its start. `before`: while only the old workers work,
    the daemon connected and idle. `after`: when the backlog is moved and executed and the old workers are gone.
 5. `eta_error_ms`: from its ETA to its start, of the tasks that came through the target's ladder. Left out are those
-   that were due while due tasks of the backlog still waited in their queue: how long they stood in line says how many
-   workers there are.
+   that had to stand in line, which says how many workers there are: tasks that were due before the backlog was moved,
+   and in the queues of the backlog those that were due before the steady state after it.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ LADDER = "celery_delayed"
 
 @dataclass(frozen=True)
 class Moments:
-    """When things happened, in epoch seconds; spans are from the first to the second."""
+    """When things happened, in epoch seconds: the flip, the end of the backlog's move, the steady states around them."""
 
     before: tuple[float, float]
     flip: float
+    moved: float
     after: tuple[float, float]
 
 
@@ -154,7 +155,7 @@ def measure(truth: Truth, moments: Moments, books: Books, *, capped: bool) -> Re
         longest_gap_ms=None if gap is None else gap * 1000,
         latency_before=_latencies(live, first, moments.before),
         latency_after=_latencies(live, first, moments.after),
-        eta_error=_eta_errors(truth, first),
+        eta_error=_eta_errors(truth, first, moments),
         sent=len(truth.sent),
         started_old=sum(start.side == "old" for start in starts),
         started_new=sum(start.side == "new" for start in starts),
@@ -166,11 +167,8 @@ def _latencies(live: Iterable[Sent], first: dict[str, float], span: tuple[float,
     return [first[sent.id] - sent.at for sent in live if span[0] <= sent.at < span[1] and sent.id in first]
 
 
-def _eta_errors(truth: Truth, first: dict[str, float]) -> list[float]:
-    queued_until: dict[str, float] = {}
-    for sent in truth.sent.values():
-        if not sent.live and sent.eta is None and sent.id in first:
-            queued_until[sent.queue] = max(queued_until.get(sent.queue, 0.0), first[sent.id])
+def _eta_errors(truth: Truth, first: dict[str, float], moments: Moments) -> list[float]:
+    lined_up = {sent.queue for sent in truth.sent.values() if not sent.live and sent.eta is None}
     converted = {received.id for received in truth.received if received.exchange.startswith(LADDER)}
     return [
         first[sent.id] - sent.eta
@@ -178,7 +176,7 @@ def _eta_errors(truth: Truth, first: dict[str, float]) -> list[float]:
         if sent.eta is not None
         and sent.id in converted
         and sent.id in first
-        and sent.eta > queued_until.get(sent.queue, 0.0)
+        and sent.eta >= (moments.after[0] if sent.queue in lined_up else moments.moved)
     ]
 
 

@@ -13,7 +13,7 @@ from bridge.lab.records import Received, Sent, Started, Truth, as_text
 from bridge.lab.report import Books, Moments, Report, longest_gap, measure, percentile, show
 
 FLIP = 1000.0
-MOMENTS = Moments(before=(990.0, 1000.0), flip=FLIP, after=(1030.0, 1040.0))
+MOMENTS = Moments(before=(990.0, 1000.0), flip=FLIP, moved=1005.0, after=(1030.0, 1040.0))
 BOOKS = Books(moved=10, converted=3, moved_per_s=5000.0, cpu_us_per_message=12.345)
 
 
@@ -167,12 +167,16 @@ def test_silence_at_the_end_is_a_gap_too() -> None:
     assert longest_gap([], 3.0, 3.0) is None
 
 
-def test_eta_errors_leave_out_who_stood_in_line_behind_the_backlog(story: Story) -> None:
+def test_eta_errors_leave_out_who_stood_in_line(story: Story) -> None:
     story.task("backlog", 980.0, 1010.0, live=False)
-    story.task("in line", 980.0, 1010.5, eta=1005.0, exchange="celery_delayed_delivery")
-    story.task("free", 980.0, 1020.02, eta=1020.0, exchange="celery_delayed_delivery")
-    story.task("not converted", 980.0, 1025.5, eta=1020.0)
-    story.task("other queue", 980.0, 1006.01, eta=1006.0, queue="mail", exchange="celery_delayed_delivery")
+    for task, eta, late, queue, exchange in (
+        ("before the move was over", 1004.0, 0.5, "mail", "celery_delayed_delivery"),
+        ("after it", 1006.0, 0.01, "mail", "celery_delayed_delivery"),
+        ("behind the backlog", 1020.0, 0.5, "web", "celery_delayed_delivery"),
+        ("when it was executed", 1030.0, 0.02, "web", "celery_delayed_delivery"),
+        ("not converted", 1031.0, 0.5, "mail", ""),
+    ):
+        story.task(task, 980.0, eta + late, eta=eta, queue=queue, exchange=exchange)
     assert sorted(story.report().eta_error) == pytest.approx([0.01, 0.02])
 
 
