@@ -43,7 +43,7 @@ LADDER = "celery_delayed"
 
 @dataclass(frozen=True)
 class Moments:
-    """When things happened, in epoch seconds: the flip, the end of the backlog's move, the steady states around them."""
+    """When things happened, in epoch seconds: the flip, the end of the move, the steady states around them."""
 
     before: tuple[float, float]
     flip: float
