@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,8 @@ def rehearse(
     try:
         with _terminable(), reporter() as progress, _lab(name, wanted, keep, progress) as lab:
             report = _rehearse(lab, folder, size, progress)
-            title = f"RabbitMQ {lab.old.version} -> {lab.new.version}{', one broker' if same_broker else ''}"
+            one = ", two vhosts of one broker" if lab.old.cluster is lab.new.cluster else ""
+            title = f"RabbitMQ {lab.old.version} -> {lab.new.version}{one}"
         clean = not report.faults
     finally:
         if clean and not keep:
@@ -80,7 +82,8 @@ def rehearse(
     if as_json:
         click.echo(json.dumps(report.as_json()))
     else:
-        show(report, title, Console())
+        # Without a terminal nobody wraps lines.
+        show(report, title, Console() if sys.stdout.isatty() else Console(width=120))
     return _judge(report, folder)
 
 

@@ -25,7 +25,7 @@ class PlayedLab:
 
     def __init__(self, *, fresh: bool) -> None:
         self.brokers = SimpleNamespace(fresh=fresh)
-        self.old, self.new = SimpleNamespace(version="3.10.8"), SimpleNamespace(version="4.3.6")
+        self.old, self.new = SimpleNamespace(version="3.10.8", cluster=1), SimpleNamespace(version="4.3.6", cluster=2)
         self.is_down = False
 
     def down(self) -> None:
@@ -92,7 +92,7 @@ def test_json_is_alone_on_stdout_and_nothing_stays(played: Played) -> None:
 
 
 def test_people_get_a_table(played: Played) -> None:
-    assert "RabbitMQ 3.10.8 -> 4.3.6" in played.run().stdout
+    assert played.run().stdout.startswith("RabbitMQ 3.10.8 -> 4.3.6 ")
 
 
 def test_a_lab_that_is_up_is_used_and_stays_up(played: Played) -> None:
