@@ -55,6 +55,8 @@ def test_no_task_is_lost_doubled_early_or_changed(vhosts: Vhosts, tmp_path: Path
     assert report.eta_error
 
 
+# What `apply` makes and Celery accepts is tested in every world by tests/functional/test_apply.py.
+@pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
 def test_from_scratch_no_task_is_lost(vhosts: Vhosts, tmp_path: Path) -> None:
     sides = vhosts.env()
     source, target = ({key: side[key] for key in ("amqp", "api", "version")} for side in (sides["old"], sides["new"]))
