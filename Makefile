@@ -68,9 +68,11 @@ lint: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest tests/unit --cov --cov-report=term $(ARGS)
 
-# On real brokers: functional, faults, e2e.
+# On real brokers. Functional tests mostly wait, so two files run beside each other, each with brokers of its own; what breaks things or
+# measures times runs alone.
 real: brokers
-	exec $(BIN)/pytest tests/functional tests/faults tests/e2e $(ARGS)
+	$(BIN)/pytest tests/functional -n 2 --dist loadfile $(ARGS)
+	exec $(BIN)/pytest tests/faults tests/e2e $(ARGS)
 
 test: brokers
 	$(MAKE) --no-print-directory lint
