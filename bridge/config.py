@@ -201,7 +201,8 @@ class Relay(Section):
     """How much is on its way at once."""
 
     window: Annotated[int, whole(1, 65535)] = 500
-    """Messages of one queue in flight at most; after a crash no more than these can be doubled."""
+    """Messages of one queue in flight at most; after a crash no more than these can be doubled. Queues share it, at
+    least 100 each."""
     window_bytes: Annotated[int, _parse_size(64 * 1024, 16 * 1024**3)] = 64 * 1024**2
     """Bytes of one queue in flight at most."""
     priority: Annotated[int, whole(1, 2**31 - 1)] = 1000

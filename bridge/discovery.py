@@ -61,6 +61,7 @@ class Discovery:
         names = set(self._names())
         for name in sorted(names - self._subscriptions.keys()):
             self._take_up(name)
+        self._link.queues = max(1, len(names))
         for name in self._subscriptions.keys() - names:
             subscription = self._subscriptions.pop(name)
             log.info('queue "%s": gone from the source or from the scope', name)

@@ -34,6 +34,8 @@ class Link:
         self.on_change: Callable[[], None] = lambda: None
         self.on_alert: Callable[[set[int]], None] = lambda _channels: None
         self.target.on_blocked = self._changed
+        #: Queues in scope: they share what may be in flight.
+        self.queues = 1
         self._ending = Event()
 
     def _changed(self) -> None:

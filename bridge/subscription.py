@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from gevent.event import Event
 
 from bridge.amqp import Channel, ChannelClosed, back_off
-from bridge.core.pace import First, Free, Pace, Rate
+from bridge.core.pace import First, Free, Pace, Rate, share
 from bridge.core.relay import Counts, Destination, Relay
 from bridge.core.route import Facts, Route, gate
 from bridge.delayed import Exits
@@ -251,13 +251,13 @@ class Subscription:
         self.state, self.why = "faulted", str(fault)
 
     def _pace(self) -> Pace:
-        share = self.terms.share
-        window = min(self.terms.window, self._fits)
-        if self.route is not Route.CANARY or share is None:
+        canary = self.terms.share
+        window = min(share(self.terms.window, self._link.queues), self._fits)
+        if self.route is not Route.CANARY or canary is None:
             return Free(window)
-        if share.first is not None:
-            return First(share.first - self._canary_taken, window)
-        return Rate(share.rate or 1.0, window, time.monotonic())
+        if canary.first is not None:
+            return First(canary.first - self._canary_taken, window)
+        return Rate(canary.rate or 1.0, window, time.monotonic())
 
     def _destination(self) -> Destination:
         target = self._link.target

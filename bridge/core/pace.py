@@ -15,6 +15,18 @@ from typing import Protocol
 _BURST = 0.1
 
 
+#: Messages in flight that a queue may have however many others there are: enough for most of the speed there is.
+_LEAST_SHARE = 100
+
+
+def share(window: int, queues: int) -> int:
+    """How many messages of one of `queues` queues may be in flight.
+
+    They go over one connection: what one queue has in flight there, the next message of another waits behind.
+    """
+    return min(window, max(_LEAST_SHARE, window // queues))
+
+
 class Pace(Protocol):
     """When acks may go out."""
 

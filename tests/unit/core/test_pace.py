@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.pace import First, Free, Rate
+from bridge.core.pace import First, Free, Rate, share
 
 
 def test_free_is_free() -> None:
@@ -46,3 +46,11 @@ def test_the_first_so_many_are_all_that_is_ever_handed_out(total: int, window: i
         handed_out += count
         assert handed_out <= total
     assert handed_out == total
+
+
+@pytest.mark.parametrize(
+    ("window", "queues", "each"),
+    [(500, 1, 500), (500, 2, 250), (500, 6, 100), (500, 1000, 100), (20, 3, 20), (5000, 4, 1250)],
+)
+def test_queues_share_what_may_be_in_flight(window: int, queues: int, each: int) -> None:
+    assert share(window, queues) == each
