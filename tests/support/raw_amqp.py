@@ -47,11 +47,12 @@ class Arrived(Raw):
     exchange: str = field(kw_only=True)
     routing_key: str = field(kw_only=True)
     redelivered: bool = field(kw_only=True)
+    tag: int = field(kw_only=True)
     at: float = field(kw_only=True)
 
 
 class Closed(AssertionError):
-    """The broker closed the channel or the connection: reply code and text."""
+    """The broker closed the channel or the connection (reply code and text), or cancelled a consumer."""
 
 
 class RawAmqp:
@@ -76,7 +77,8 @@ class RawAmqp:
         self._socket.sendall(b"AMQP\0\0\x09\x01")
         self._expect(spec.Connection.Start)
         # Without this capability a wrong password is a closed socket instead of an answer.
-        properties = {"capabilities": {"authentication_failure_close": True}}
+        # Without the other the end of a queue goes unnoticed by its consumer.
+        properties = {"capabilities": {"authentication_failure_close": True, "consumer_cancel_notify": True}}
         self._send(0, spec.Connection.StartOk(properties, "PLAIN", login.decode(), "en_US"))
         tune = self._expect(spec.Connection.Tune)
         self._frame_max = int(tune.frame_max)
@@ -141,23 +143,37 @@ class RawAmqp:
         self._send(_CHANNEL, spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True), *frames)
         self._expect(spec.Basic.Ack)
 
-    def consume(self, queue: str) -> None:
-        """Take what comes to a queue from now on; nothing need be acked."""
-        self.call(spec.Basic.Consume(queue=queue, consumer_tag=queue, no_ack=True))
+    def consume(self, queue: str, *, prefetch: int = 0) -> None:
+        """Take what comes to a queue from now on; with a prefetch each message is to be acked, else nothing is."""
+        if prefetch:
+            self.call(spec.Basic.Qos(prefetch_count=prefetch))
+        self.call(spec.Basic.Consume(queue=queue, consumer_tag=queue, no_ack=not prefetch))
+
+    def ack(self, arrived: Arrived) -> None:
+        """Ack one message; nobody answers."""
+        self._send(_CHANNEL, spec.Basic.Ack(delivery_tag=arrived.tag))
 
     def receive(self, deadline: float) -> Arrived | None:
-        """Return the next message of the queues that are consumed; None: none came before `deadline` (monotonic)."""
+        """Return the next message of the queues that are consumed; None: none came before `deadline` (monotonic).
+
+        Raises:
+            Closed: no more will come.
+        """
         while not self._arrived:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
             self._socket.settimeout(left)
             try:
-                self._next()
+                method = self._next()
             except TimeoutError:
                 return None
             finally:
                 self._socket.settimeout(ANSWER_WITHIN)
+            if isinstance(method, spec.Channel.Close | spec.Connection.Close):
+                raise Closed(f"{method.reply_code} {method.reply_text}")
+            if isinstance(method, spec.Basic.Cancel):
+                raise Closed(f"the consumer of {method.consumer_tag} was cancelled")
         return self._arrived.popleft()
 
     # -- frames
@@ -210,6 +226,7 @@ class RawAmqp:
                     exchange=self._head.exchange,
                     routing_key=self._head.routing_key,
                     redelivered=self._head.redelivered,
+                    tag=self._head.delivery_tag,
                     at=time.time(),
                 )
             )
