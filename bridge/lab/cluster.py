@@ -11,7 +11,7 @@ from bridge.lab.api import Api
 from bridge.lab.deadline import until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bridge.lab.progress import Progress
     from bridge.lab.state import ClusterState, NodeState, Store
@@ -137,6 +137,28 @@ class Node:
             said = ended.complaints or ended.printed
             raise LabError(f"rabbitmqctl {' '.join(arguments)} on {self.name} ended with {ended.code}:\n{said}")
         return ended.printed
+
+    def cut_off(self, peers: Iterable[Node]) -> None:
+        """Part it from these nodes of its cluster until `let_in`: a partition. Clients reach it as before.
+
+        It forgets the cookie that it shares with them and closes their connections, so neither end can open another
+        one (Erlang distribution, section 13.2: each end proves that it knows the cookie). Where brokers share one
+        network there is no cable to pull; a cookie parts them wherever they run.
+
+        Raises:
+            LabError: it does not run.
+        """
+        names = ", ".join(f"'{peer.name}'" for peer in peers if peer.name != self.name)
+        self.ctl("eval", f"[begin erlang:set_cookie(N, apart), erlang:disconnect_node(N) end || N <- [{names}]].")
+
+    def let_in(self, peers: Iterable[Node]) -> None:
+        """End what `cut_off` began; the nodes find each other by themselves.
+
+        Raises:
+            LabError: it does not run.
+        """
+        names = ", ".join(f"'{peer.name}'" for peer in peers if peer.name != self.name)
+        self.ctl("eval", f"[erlang:set_cookie(N, erlang:get_cookie()) || N <- [{names}]].")
 
     def _state(self) -> tuple[str, NodeState]:
         state = self._store.get()

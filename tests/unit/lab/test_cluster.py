@@ -57,6 +57,18 @@ def test_a_node_obeys(cluster: Cluster, backend: FakeBackend):
     assert backend.asked == ["start one", "stop one", "start one", "kill one"]
 
 
+def test_a_node_is_parted_from_the_others_of_its_cluster(cluster: Cluster, backend: FakeBackend):
+    one, _ = cluster.nodes
+    one.cut_off(cluster.nodes)
+    one.let_in(cluster.nodes)
+    cut, healed = backend.asked
+    assert cut.startswith("ctl one eval ")
+    assert "disconnect_node" in cut
+    assert "['two']" in cut
+    assert "disconnect" not in healed
+    assert "['two']" in healed
+
+
 def test_a_node_that_ends_while_it_starts(cluster: Cluster, backend: FakeBackend):
     backend.failing = {"one"}
     with pytest.raises(LabError, match="broker one ended while it started; its last lines:\nthe end of one"):
