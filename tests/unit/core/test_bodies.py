@@ -232,9 +232,9 @@ def test_the_cap_is_exact(name: str, pack: collections.abc.Callable[[bytes], byt
     if size <= bodies.MAX_BODY:
         assert top(body, JSON) == top(pack(body), JSON, None, name) == {"task": bodies.OPAQUE}
     else:
-        with pytest.raises(bodies.Unreadable, match="up to 1048576 are read"):
+        with pytest.raises(bodies.Unreadable, match="up to 262144 are read"):
             top(body, JSON)
-        with pytest.raises(bodies.Unreadable, match="decompresses to more than 1048576 bytes"):
+        with pytest.raises(bodies.Unreadable, match="decompresses to more than 262144 bytes"):
             top(pack(body), JSON, None, name)
 
 
@@ -368,10 +368,10 @@ def test_yaml_with_a_byte_order_mark(encoding: str) -> None:
         (b"%YAML 1.1\n---\neta: a\n", "directives"),
         (b"base: &b {eta: a}\n<<: *b\n", "merges another mapping"),
         (b"- " * 200, "nested deeper than 100"),
-        (b"[" * 2**20, "up to 131072 are read"),
-        (b"[" * 2**17, "too many flow collections"),
+        (b"[" * 2**16, "up to 32768 are read"),
+        (b"[" * 2**15, "too many flow collections"),
         (b"{" * 1000, "nested deeper than 100"),
-        (b"a: 1\n" * 2**15, "up to 131072 are read"),
+        (b"a: 1\n" * 2**13, "up to 32768 are read"),
     ],
 )
 def test_yaml_that_cannot_be_read(body: bytes, why: str) -> None:
@@ -461,6 +461,13 @@ def test_pickled_objects_are_not_made() -> None:
 def test_a_task_of_python_2() -> None:
     body = b"\x80\x02}q\x01(U\x04taskq\x02U\x01tq\x03U\x03etaq\x04U\x132030-01-01T00:00:00q\x05u."
     assert top(body, PICKLE) == {"task": "t", "eta": "2030-01-01T00:00:00"}
+
+
+def test_of_many_pickled_datetimes_only_the_last_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(bodies.pickles, "moment", read.append)
+    assert top(b"}(Vtask\nVt\n" + b"Veta\ncdatetime\ndatetime\n" * 100 + b"Veta\nVx\nu.", PICKLE)["eta"] == "x"
+    assert read == ["t", "x"]
 
 
 @pytest.mark.parametrize("body", [b"}", b"garbage", b"cos\nsystem\n(S'exit 1'\ntR."])
