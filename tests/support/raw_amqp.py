@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from pika import frame, spec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
 #: Seconds for an answer to a method or a publish.
@@ -73,6 +74,8 @@ class RawAmqp:
         self._payload = b""
         self._body = bytearray()
         self._size = 0
+        #: Publishes so far: the sequence number of the last one.
+        self._published = 0
         login = f"\0{user or unquote(parts.username or '')}\0{unquote(parts.password or '')}".encode()
         self._socket.sendall(b"AMQP\0\0\x09\x01")
         self._expect(spec.Connection.Start)
@@ -135,13 +138,34 @@ class RawAmqp:
             Closed: the broker refused it.
             AssertionError: no queue took it.
         """
+        self.publish_all(exchange, routing_key, [message])
+
+    def publish_all(self, exchange: str, routing_key: str, messages: Iterable[Raw]) -> None:
+        """Publish messages in one go and wait until each is confirmed.
+
+        Raises:
+            Closed: the broker refused one.
+            AssertionError: no queue took one.
+        """
+        method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
+        head = frame.Method(_CHANNEL, method).marshal()
+        published = [head + self._content(message) for message in messages]
+        first, self._published = self._published + 1, self._published + len(published)
+        self._socket.sendall(b"".join(published))
+        waiting = set(range(first, self._published + 1))
+        while waiting:
+            answer = self._expect(spec.Basic.Ack)
+            number = answer.delivery_tag
+            waiting.discard(number)
+            if answer.multiple:
+                waiting = {one for one in waiting if one > number}
+
+    def _content(self, message: Raw) -> bytes:
         size = len(message.body)
         payload = struct.pack(">HHQ", spec.BasicProperties.INDEX, 0, size) + message.properties
-        frames = [_frame(spec.FRAME_HEADER, payload)]
         most = self._frame_max - spec.FRAME_HEADER_SIZE - spec.FRAME_END_SIZE
-        frames += [_frame(spec.FRAME_BODY, message.body[at : at + most]) for at in range(0, size, most)]
-        self._send(_CHANNEL, spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True), *frames)
-        self._expect(spec.Basic.Ack)
+        bodies = [_frame(spec.FRAME_BODY, message.body[at : at + most]) for at in range(0, size, most)]
+        return _frame(spec.FRAME_HEADER, payload) + b"".join(bodies)
 
     def consume(self, queue: str, *, prefetch: int = 0) -> None:
         """Take what comes to a queue from now on; with a prefetch each message is to be acked, else nothing is."""
@@ -179,8 +203,8 @@ class RawAmqp:
     # -- frames
     # ---------------------------------------------------------------------------------------------------------
 
-    def _send(self, channel: int, method: Any, *content: bytes) -> None:
-        self._socket.sendall(frame.Method(channel, method).marshal() + b"".join(content))
+    def _send(self, channel: int, method: Any) -> None:
+        self._socket.sendall(frame.Method(channel, method).marshal())
 
     def _expect(self, *wanted: Any) -> Any:
         """Read on until one of these methods comes."""
