@@ -192,7 +192,7 @@ class Proxy:
             self._start(self._forward, server, client, self._lanes[Way.TO_CLIENT])
 
     def _forward(self, source: socket.socket, sink: socket.socket, lane: _Lane) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(_CHUNK):
                 while data:
                     piece, last = self._next_piece(data, source, lane)
@@ -203,6 +203,10 @@ class Proxy:
                         self.cut()
                         return
             sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            # A broker that is killed may reset its connections: without us, the client would have seen that.
+            _reset(source)
+            _reset(sink)
 
     def _next_piece(self, data: bytes, source: socket.socket, lane: _Lane) -> tuple[bytes, bool]:
         """Wait until some of `data` may go on; what may, and whether everything is cut behind it."""
