@@ -154,7 +154,7 @@ FAULTS = (
         20.0,
         _NEEDS,
         given_back=True,
-        happens="a minority confirms nothing; the old workers have the queue until the node is back or another is reached",
+        happens="a minority confirms nothing; the old workers have the queue until one with a quorum is reached",
         late=30.0,
         long=True,
     ),

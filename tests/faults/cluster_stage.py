@@ -82,13 +82,12 @@ class ClusterProxy(Proxy):
 class ClusterStage(Stage):
     """A stage on a cluster; everything else is as there."""
 
-    target: ClusterProxy
-
     def __init__(self, vhosts: Vhosts, folder: Path, **how: Any) -> None:
         super().__init__(vhosts, folder, **how)
         password = urlsplit(self.target.url).password
         assert password is not None
         # The proxy of a stage with one node has no connection yet; it is closed with the stage.
         urls = [as_user(node.amqp(vhosts.new.vhost), MOVER, password) for node in vhosts.new.nodes]
-        self.target = self._stack.enter_context(ClusterProxy(urls))
-        self.daemon.config["target"]["amqp"] = [f"{url}?heartbeat={self.heartbeat}" for url in self.target.urls]
+        network = ClusterProxy(urls)
+        self.target = self._stack.enter_context(network)
+        self.daemon.config["target"]["amqp"] = [f"{url}?heartbeat={self.heartbeat}" for url in network.urls]
