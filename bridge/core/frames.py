@@ -21,6 +21,8 @@ _END = b"\xce"
 
 #: Bytes around a payload: seven before it, the end octet after it.
 OVERHEAD = 8
+#: Bytes of the largest frame that pika negotiates (`pika.spec.FRAME_MAX_SIZE`).
+LARGEST = 131072
 
 # class id and method id of the methods the relay reads or writes itself, as they stand in the payload (section 1.8).
 DELIVER = b"\x00\x3c\x00\x3c"
@@ -68,15 +70,21 @@ class Cutter:
         return self.buffer
 
     def keep(self, start: int) -> None:
-        """Keep `buffer[start:]` for the next chunk."""
-        self._rest = self.buffer[start:]
+        """Keep `buffer[start:]` for the next chunk.
+
+        Raises:
+            FrameError: it begins a frame larger than any that was negotiated, which would be waited for in vain.
+        """
+        self._rest = rest = self.buffer[start:]
         self.buffer = b""
+        if len(rest) >= OVERHEAD and (size := frame_at(rest, 0)[2] + OVERHEAD) > LARGEST:
+            raise FrameError(f"frame of {size} bytes where {LARGEST} are allowed: the stream is out of step")
 
     def frames(self) -> Iterator[tuple[int, int, int, int]]:
         """Walk the whole frames of the buffer; at the end the rest is kept.
 
         Raises:
-            FrameError: a frame does not end in the end octet.
+            FrameError: a frame does not end in the end octet, or is larger than any that was negotiated.
         """
         buffer, start, end = self.buffer, 0, len(self.buffer)
         while end - start >= OVERHEAD:

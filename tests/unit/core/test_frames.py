@@ -119,3 +119,10 @@ def test_a_long_short_string_is_refused() -> None:
 
 def test_a_header_frame_is_a_header_frame() -> None:
     assert frames.header_frame(1, b"payload") == b"\x02\x00\x01\x00\x00\x00\x07payload\xce"
+
+
+def test_a_frame_larger_than_any_that_was_negotiated_is_not_waited_for() -> None:
+    largest = frames.frame(frames.BODY, 7, bytes(frames.LARGEST - frames.OVERHEAD))
+    assert cut([largest[:-1], largest[-1:]]) == ([largest], b"")
+    with pytest.raises(frames.FrameError, match="frame of 131073 bytes where 131072 are allowed"):
+        cut([frames.frame(frames.BODY, 7, bytes(frames.LARGEST - frames.OVERHEAD + 1))[:8]])
