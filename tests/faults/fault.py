@@ -51,7 +51,7 @@ def nothing(_stage: Stage) -> None:
 
 
 def _collected() -> tuple[Fault, ...]:
-    modules = ("network",)
+    modules = ("network", "process", "nodes", "operator")
     return tuple(fault for module in modules for fault in importlib.import_module(f"tests.faults.{module}").FAULTS)
 
 

@@ -57,6 +57,7 @@ class Stage:
         queue: its name on both sides.
         rate: tasks a second.
         ahead: seconds that ETA tasks are ahead, least and most.
+        share: of the tasks, those with an ETA.
         window: messages that the daemon may have in flight.
         heartbeat: of its connections, in seconds.
         traffic: without, there is neither producer nor worker.
@@ -85,6 +86,7 @@ class Stage:
         queue: str = "orders",
         rate: float = 200.0,
         ahead: tuple[float, float] = (2.0, 6.0),
+        share: float = 0.2,
         window: int = 500,
         heartbeat: int = 10,
         traffic: bool = True,
@@ -94,8 +96,10 @@ class Stage:
         self.window = window
         self.heartbeat = heartbeat
         self.old, self.new = Admin(vhosts.old.api), Admin(vhosts.new.api)
+        self.ahead = ahead
+        self.share = share
         self.deleted = 0
-        self._rate, self._ahead, self._traffic = rate, ahead, traffic
+        self._rate, self._traffic = rate, traffic
         self._stack = ExitStack()
         self._counted = 0
         self._given_back: float | None = None
@@ -139,7 +143,9 @@ class Stage:
             old, new = self.vhosts.old.amqp, self.vhosts.new.amqp
             self.before = self._stack.enter_context(Worker(old, self.queue))
             self.after = self._stack.enter_context(Worker(new, self.queue))
-            self.producer = self._stack.enter_context(Producer(old, self.queue, rate=self._rate, ahead=self._ahead))
+            self.producer = self._stack.enter_context(
+                Producer(old, self.queue, rate=self._rate, ahead=self.ahead, share=self.share)
+            )
             self.moves()
 
     @property
@@ -253,8 +259,10 @@ class Stage:
     def _drained(self) -> bool:
         """Whether nothing is on its way any more, second copies included."""
         last = max((it.due for it in list(self.producer.sent.values()) if it.due is not None), default=0.0)
-        if time.time() < last + _OUT_OF_LADDER:
-            return False
+        return time.time() > last + _OUT_OF_LADDER and self.idle()
+
+    def idle(self) -> bool:
+        """Whether nothing is in the queues and nothing in the daemon's hands; the ladder may hold some."""
         try:
             for url in (self.vhosts.old.amqp, self.vhosts.new.amqp):
                 with RawAmqp(url) as amqp:

@@ -92,8 +92,8 @@ class Producer(_Background):
         self._random = random.Random(1)
         self._next = 0
         self._lock = threading.Lock()
-        #: Held by whoever publishes, so that holding it means that nothing is on its way.
-        self._publishing = threading.Lock()
+        #: Held by whoever publishes, so that holding it means that nothing is on its way to the broker.
+        self._publishing = threading.RLock()
         super().__init__()
 
     @property
@@ -107,11 +107,11 @@ class Producer(_Background):
         with self._publishing:
             yield
 
-    def burst(self, count: int) -> None:
-        """Publish so many tasks without an ETA as fast as the broker takes them."""
+    def burst(self, count: int, ahead: float | None = None) -> None:
+        """Publish so many tasks as fast as the broker takes them, due in `ahead` seconds; None: at once."""
         with self._publishing, RawAmqp(self._url) as amqp:
             for first in range(0, count, _BURST):
-                numbers = [self._made(None) for _ in range(min(_BURST, count - first))]
+                numbers = [self._made(ahead) for _ in range(min(_BURST, count - first))]
                 amqp.publish_all("", self._queue, (Raw(self.sent[it].properties, self.sent[it].body) for it in numbers))
                 self.confirmed.update(numbers)
 
