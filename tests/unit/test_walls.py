@@ -28,6 +28,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/probe.py": "tests/functional/test_probe.py",
     "bridge/link.py": "tests/e2e/test_takeover.py",
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
+    "bridge/republish.py": "tests/functional/test_republish.py",
     "bridge/config_faults.py": "tests/unit/test_config.py",
 }
 
