@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit real test bench clean
+.PHONY: help setup brokers demo lint unit fuzz real test bench faults soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,7 +19,7 @@ ARGS ?=
 
 help:
 	sed -n 's/^#   //p' Makefile
-	echo "also: setup, unit (no broker needed), real (broker tests only), lint, bench, clean"
+	echo "also: setup, unit and fuzz (no broker needed), real (broker tests only), lint, bench, faults, soak, clean"
 
 setup: $(STAMP)
 
@@ -68,11 +68,15 @@ lint: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest tests/unit --cov --cov-report=term $(ARGS)
 
+# Made-up headers, deliveries, answers and bodies through the core: make fuzz ARGS="--cases 100000 --seed 2"
+fuzz: $(STAMP)
+	exec $(BIN)/python -m tests.fuzz $(ARGS)
+
 # On real brokers. Functional tests mostly wait, so two files run beside each other, each with brokers of its own; what breaks things or
 # measures times runs alone.
 real: brokers
 	$(BIN)/pytest tests/functional -n 2 --dist loadfile $(ARGS)
-	exec $(BIN)/pytest tests/faults tests/e2e $(ARGS)
+	exec $(BIN)/pytest tests/faults tests/e2e -m "not long" $(ARGS)
 
 test: brokers
 	$(MAKE) --no-print-directory lint
@@ -81,6 +85,17 @@ test: brokers
 
 bench: brokers
 	exec $(BIN)/python -m tests.bench relay $(ARGS)
+
+# Every fault in every world, about an hour; the table of docs/explanation/guarantees-table.md is what it prints. ARGS="--only cut --world 3.10,4.3"
+# plays some. Then those of a target of three nodes.
+faults: brokers
+	$(BIN)/python -m tests.faults $(ARGS)
+	exec $(BIN)/pytest tests/faults/test_cluster.py -m long
+
+# Random faults beside live Celery traffic for 30 minutes (docs/reference/soak.md); the last of an option counts, so ARGS may change them.
+soak: brokers
+	$(BIN)/pytest -q tests/soak
+	exec $(BIN)/python -m tests.soak --minutes 30 --seed 1 $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist

@@ -31,6 +31,7 @@ class Fault:
         needs: what it cannot be done without; of the names above.
         given_back: whether the old workers must get new tasks while it lasts.
         happens: what the bridge does, as the docs say it.
+        says: what stands in the status meanwhile, as the queue's `why` or the target's `reason`.
         late: seconds that a task may come late by it, beyond the usual.
         long: too slow for every run of the tests.
     """
@@ -42,6 +43,7 @@ class Fault:
     needs: frozenset[str]
     given_back: bool
     happens: str = ""
+    says: str = ""
     late: float = 0.0
     long: bool = False
 

@@ -40,14 +40,14 @@ def _cut_in_frames(side: str, way: Way) -> Callable[[Stage], None]:
 
 
 def _of(side: str) -> list[Fault]:
+    target = side == "target"
     away = f"the {side} is not connected; the old workers have the queue until it is"
     silent = (
         "no confirm comes for 3 s; the old workers have the queue, the bridge tries again"
-        if side == "target"
+        if target
         else "the window fills, old workers get the rest; the heartbeat ends it, what was in flight goes back"
     )
     none: frozenset[str] = frozenset()
-    secondary = side == "source"
     return [
         Fault(
             f"{side} connection cut",
@@ -57,6 +57,7 @@ def _of(side: str) -> list[Fault]:
             none,
             True,
             happens=away,
+            says=f"{side} is not connected",
         ),
         Fault(
             f"{side} connection cut inside frames on the way to the {side}",
@@ -66,7 +67,7 @@ def _of(side: str) -> list[Fault]:
             none,
             False,
             happens="half a message is none; connected again at once",
-            long=secondary,
+            long=not target,
         ),
         Fault(
             f"{side} connection cut inside frames on the way from the {side}",
@@ -76,7 +77,7 @@ def _of(side: str) -> list[Fault]:
             none,
             False,
             happens="half an answer is none: what it would have said is counted as possible duplicates",
-            long=not secondary,
+            long=target,
         ),
         Fault(
             f"{side} connection stalled",
@@ -86,7 +87,8 @@ def _of(side: str) -> list[Fault]:
             none,
             True,
             happens=silent,
-            long=secondary,
+            says="no confirm from the target for " if target else "",
+            long=not target,
         ),
         Fault(
             f"{side} does not hear the bridge",
@@ -96,6 +98,7 @@ def _of(side: str) -> list[Fault]:
             none,
             True,
             happens=silent,
+            says="no confirm from the target for " if target else "",
         ),
         Fault(
             f"the bridge does not hear the {side}",
@@ -105,6 +108,7 @@ def _of(side: str) -> list[Fault]:
             none,
             True,
             happens=silent,
+            says="no confirm from the target for " if target else "",
         ),
         Fault(
             f"{side} connection crawls",
@@ -114,7 +118,8 @@ def _of(side: str) -> list[Fault]:
             none,
             True,
             happens=silent,
-            long=secondary,
+            says="no confirm from the target for " if target else "",
+            long=not target,
         ),
     ]
 

@@ -76,6 +76,7 @@ def _of(side: str) -> list[Fault]:
             needs,
             target,
             happens=away,
+            says="target is not connected" if target else "",
             long=True,
         ),
         Fault(
@@ -86,6 +87,7 @@ def _of(side: str) -> list[Fault]:
             needs,
             target,
             happens=away,
+            says="target is not connected" if target else "",
         ),
         Fault(
             f"{side} broker out of memory (alarm)",
@@ -95,6 +97,7 @@ def _of(side: str) -> list[Fault]:
             needs,
             target,
             happens=alarm,
+            says="target takes no publishes now: " if target else "",
             long=not target,
         ),
         Fault(
@@ -105,6 +108,7 @@ def _of(side: str) -> list[Fault]:
             needs,
             target,
             happens=alarm,
+            says="target takes no publishes now: " if target else "",
             long=True,
         ),
         Fault(

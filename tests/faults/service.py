@@ -30,7 +30,7 @@ class Service:
         #: Doubtful messages as the processes before this one counted them, and as this one did when it was last asked.
         self._before = 0
         self._now = 0
-        self._listed: list[dict[str, Any]] = []
+        self._listed: set[str] = set()
 
     @property
     def process(self) -> Daemon:
@@ -97,13 +97,13 @@ class Service:
             else:
                 totals = status["totals"]
                 self._now = totals["possible_duplicates"] + totals["redelivered"]
-                self._listed += status.get("possible_duplicates_listed") or ()
+                self._listed.update(entry["id"] for entry in status.get("possible_duplicates_listed") or ())
         return self._before + self._now
 
     def listed(self) -> set[str]:
         """Task ids that its processes have listed as possible duplicates, whenever they were asked."""
         self.counted()
-        return {entry["id"] for entry in self._listed}
+        return self._listed
 
     def quote(self) -> str:
         """The end of its log."""

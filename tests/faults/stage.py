@@ -23,7 +23,7 @@ from tests.faults.book import balance
 from tests.faults.fault import OWN_BROKER
 from tests.faults.service import Service
 from tests.faults.traffic import Producer, Worker
-from tests.support.daemon import takeover
+from tests.support.daemon import queue_of, takeover
 from tests.support.peers import Admin, as_user
 from tests.support.proxy import Proxy
 from tests.support.raw_amqp import RawAmqp
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tests.faults.book import Book
     from tests.faults.fault import Fault
     from tests.support.brokers import Vhosts
+    from tests.support.daemon import Status
 
 #: The daemon's user on both sides: what is taken from it is taken from nobody else.
 MOVER = "mover"
@@ -183,6 +184,8 @@ class Stage:
         fault.inject(self)
         began = time.monotonic()
         self._given_back = self._new_tasks_at(self.before, fault.lasts) if self._wants_given_back else None
+        if fault.says:
+            self.daemon.wait_until(lambda status: fault.says in self._said(status), fault.lasts)
         # Its length is what it is; there is nothing to wait for.
         threading.Event().wait(began + fault.lasts - time.monotonic())
         fault.heal(self)
@@ -199,6 +202,10 @@ class Stage:
         took = self._new_tasks_at(self.after, seconds)
         assert took is not None, f"no new task came to the new worker within {seconds:g} s:\n{self.daemon.quote()}"
         return took
+
+    def _said(self, status: Status) -> str:
+        """Why nothing moves, if a status says it."""
+        return f"{queue_of(status, self.queue)['why']}; {status['target']['reason']}"
 
     def _new_tasks_at(self, worker: Worker, seconds: float) -> float | None:
         """Wait until tasks without an ETA that are published from now on come to a worker: the seconds to the first."""
@@ -227,7 +234,7 @@ class Stage:
             late: seconds that tasks may come late.
         """
         with self.producer.held():
-            until(lambda: self._all_came() and self._drained(), SETTLES_WITHIN + late)
+            self.all_came(late)
             assert self.daemon.alive, f"the daemon ended:\n{self.daemon.quote()}"
             counted = self.daemon.counted()
             book = balance(
@@ -252,7 +259,11 @@ class Stage:
                 one.forget()
         return book
 
-    def _all_came(self) -> bool:
+    def all_came(self, late: float = 0.0) -> bool:
+        """Wait until every task came and nothing is on its way any more; False if that is not so in time."""
+        return until(lambda: self._came() and self._drained(), SETTLES_WITHIN + late)
+
+    def _came(self) -> bool:
         came = {it.number for worker in (self.before, self.after) for it in list(worker.came)}
         return len(self.producer.confirmed - came) <= self.deleted
 
