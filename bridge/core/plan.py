@@ -17,7 +17,19 @@ from bridge.core import ladder, sister_policies
 from bridge.core.pairs import Pair
 from bridge.core.rights import Right
 from bridge.core.topology import Binding, Exchange, Policy, Vhost
-from bridge.core.wanted import QUEUE_TYPE, Declared, Wanted, exits, kombu_ladder, own, shown, wanted
+from bridge.core.wanted import (
+    QUARANTINE_BINDING,
+    QUARANTINE_EXCHANGE,
+    QUEUE_TYPE,
+    Declared,
+    Wanted,
+    exits,
+    kombu_ladder,
+    own,
+    serves,
+    shown,
+    wanted,
+)
 
 #: From here on the default queue type of a vhost that exists can be changed.
 CHANGES_QUEUE_TYPE = (4, 0)
@@ -121,14 +133,15 @@ def plan(source: Vhost, target: Vhost, pairs: Iterable[Pair], instance: str) -> 
     for sister in want.sisters:
         diff.sister(Declared(sister.name, sister.arguments), sister.source.name)
     rungs = kombu_ladder(diff.ladder_type())
-    diff.exchanges(rungs.exchanges)
+    diff.exchanges((*rungs.exchanges, QUARANTINE_EXCHANGE))
     for level in rungs.queues:
         diff.level(level)
-    for mine in own(instance):
+    for mine in own(instance, target.version):
         diff.own(mine)
     diff.bindings(want.between, "as on the source")
     diff.bindings((binding for sister in want.sisters for binding in sister.bindings), "as the application declares it")
     diff.bindings(rungs.bindings, "the ladder")
+    diff.bindings([QUARANTINE_BINDING], "the quarantine")
     diff.bindings(exits(sister.name for sister in want.sisters), "the bridge's exit from the ladder")
     remarks = (*want.remarks, *_losses(want), *diff.remarks)
     return Plan(target.name, tuple(diff.steps), tuple(diff.conflicts), remarks, want)
@@ -323,7 +336,7 @@ class _Diff:
         there = self._target.queues.get(wanted.name)
         if there is None:
             self._queue(wanted, f'declare the bridge\'s own queue "{wanted.name}"')
-        elif dict(there.arguments) != dict(wanted.arguments):
+        elif not serves(wanted, there.arguments):
             self.conflicts.append(
                 Conflict(
                     "queue",

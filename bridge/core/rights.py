@@ -17,6 +17,9 @@ from bridge.core.topology import Permissions, Trial
 #: What RabbitMQ's permissions call the default exchange.
 DEFAULT_EXCHANGE = "amq.default"
 
+#: Exchange and queue of the quarantine.
+QUARANTINE = "bridge.quarantine"
+
 #: Purposes of a right.
 TAKE = "take messages"
 SEND = "send due tasks"
@@ -51,7 +54,7 @@ class Verdict:
 
 def own_queues(instance: str) -> tuple[str, ...]:
     """Names of the bridge's own queues on the target (design, 4.9 and 8)."""
-    return (f"bridge.control.{instance}", "bridge.quarantine")
+    return (f"bridge.control.{instance}", QUARANTINE)
 
 
 def needed(pairs: Iterable[tuple[str, str]], instance: str) -> tuple[Right, ...]:
@@ -81,6 +84,10 @@ def _needed(pairs: tuple[tuple[str, str], ...], instance: str) -> Iterator[Right
     for name in own_queues(instance):
         yield Right("target", "configure", "queue", name, OWN)
         yield Right("target", "read", "queue", name, OWN)
+    # It is declared and bound at the first message for it.
+    yield Right("target", "write", "queue", QUARANTINE, OWN)
+    for right in ("configure", "write", "read"):
+        yield Right("target", right, "exchange", QUARANTINE, OWN)
 
 
 def to_try(rights: Iterable[Right], known: Mapping[str, Permissions | None]) -> tuple[Right, ...]:

@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from bridge.core import ladder
 from bridge.core.check.policies import pattern_matches
 from bridge.core.pairs import Pair
-from bridge.core.rights import own_queues
+from bridge.core.rights import QUARANTINE, own_queues
 from bridge.core.topology import Arguments, Binding, Exchange, Queue, Vhost
-from bridge.core.translate import How, Translation, translate
+from bridge.core.translate import DELIVERY_LIMIT_SINCE, How, Translation, Version, translate
 
 #: Exchange of queues that the old side binds to none but the default exchange: Celery binds every queue to one.
 CELERY_EXCHANGE = "celery"
 QUEUE_TYPE = "x-queue-type"
+DELIVERY_LIMIT_ARGUMENT = "x-delivery-limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,13 +263,32 @@ def kombu_ladder(queue_type: str) -> Topology:
     return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
 
 
-def own(instance: str) -> tuple[Declared, ...]:
-    """The bridge's own queues: its state, which one active bridge holds, and the quarantine (design, 4.9 and 8)."""
+def own(instance: str, version: Version) -> tuple[Declared, ...]:
+    """The bridge's own queues: its state, which one active bridge holds, and the quarantine (design, 4.9 and 8).
+
+    Looking at the quarantine returns its messages, and what returns too often is dropped from 4.0 on. There -1 is no
+    limit; 3.10.8 drops a message at its first return with it.
+    """
     control, quarantine = own_queues(instance)
+    unlimited = {DELIVERY_LIMIT_ARGUMENT: -1} if version >= DELIVERY_LIMIT_SINCE else {}
     return (
         Declared(control, {QUEUE_TYPE: "quorum", "x-single-active-consumer": True}),
-        Declared(quarantine, {QUEUE_TYPE: "quorum"}),
+        Declared(quarantine, {QUEUE_TYPE: "quorum", **unlimited}),
     )
+
+
+#: Where messages enter the quarantine: their routing keys say where they were and why they are there.
+QUARANTINE_EXCHANGE = Exchange(QUARANTINE, "fanout")
+QUARANTINE_BINDING = Binding(QUARANTINE, QUARANTINE, "queue", "")
+
+
+def serves(mine: Declared, there: Arguments) -> bool:
+    """Whether a queue that is declared like this can be used as one of our own: a delivery limit is no hindrance."""
+    decisive = [
+        {key: value for key, value in given.items() if key != DELIVERY_LIMIT_ARGUMENT}
+        for given in (mine.arguments, there)
+    ]
+    return decisive[0] == decisive[1]
 
 
 def exits(sisters: Iterable[str]) -> tuple[Binding, ...]:

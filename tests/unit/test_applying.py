@@ -81,10 +81,11 @@ def test_rights_that_are_known_to_be_missing_stop_it_before_it_begins() -> None:
     outcome = carry_out(planned(EMPTY), target, little)
     assert (outcome.done, target.calls) == ([], 0)
     first, *each = str(outcome.fault).splitlines()
-    assert first == f'nothing was changed: user "bridge" may not do 3 of {len(outcome.left)} steps:'
+    assert first == f'nothing was changed: user "bridge" may not do 4 of {len(outcome.left)} steps:'
     assert each[0] == 'declare quorum queue "mail"; needs configure on queue "mail"'
-    assert each[1].endswith('; needs configure on queue "bridge.control.main"')
-    assert each[2].endswith('; needs configure on queue "bridge.quarantine"')
+    assert each[1].endswith('; needs configure on exchange "bridge.quarantine"')
+    assert each[2].endswith('; needs configure on queue "bridge.control.main"')
+    assert each[3].endswith('; needs configure on queue "bridge.quarantine"')
     assert outcome.fault is not None
     assert "bridge plan --definitions" in outcome.fault.hint
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from bridge.core.check.finding import Found, listed
 from bridge.core.check.policies import Applied, applied, meant_for, pattern_matches, unsupported
 from bridge.core.check.world import Couple, World
+from bridge.core.rights import QUARANTINE
 from bridge.core.topology import Queue
 from bridge.core.translate import DELIVERY_LIMIT, DELIVERY_LIMIT_SINCE, STRICT_PRIORITIES, effective
-from bridge.core.wanted import QUEUE_TYPE, arguments, own, shown
+from bridge.core.wanted import QUEUE_TYPE, arguments, own, serves, shown
 
 #: Bytes of a queue name at most (short string, AMQP 0-9-1, 4.2.5.3).
 LONGEST = 255
@@ -139,16 +140,20 @@ def _in_force(world: World, name: str) -> set[str]:
 
 def own_queues(world: World) -> Iterator[Found]:
     """The bridge's own queues, if they are there, and what policies would do to them."""
-    for mine in own(world.instance):
+    for mine in own(world.instance, world.target.version):
         there = world.target.queues.get(mine.name)
         if there is not None and (
-            there.type != "quorum" or _without_type(there.arguments) != _without_type(mine.arguments)
+            there.type != "quorum" or not serves(mine, {**there.arguments, QUEUE_TYPE: "quorum"})
         ):
             seen = f"a {there.type} queue declared with {shown(there.arguments)}; {there.messages} messages"
             todo = f"look at what it holds, delete it and run bridge apply: it needs {shown(mine.arguments)}"
             yield Found("own-queue", "target queue", mine.name, seen, todo)
         found = applied(world.target, mine.name, "quorum")
         losing = {key: found.keys[key] for key in _LOSING if key in found.keys}
+        limit = found.keys.get("delivery-limit")
+        if mine.name == QUARANTINE and isinstance(limit, int) and limit >= 0:
+            # Its messages are looked at, and each look is a return.
+            losing["delivery-limit"] = limit
         if losing:
             seen = f"policy {listed(found.names)} gives it {shown(losing)}"
             yield Found("own-queue", "target queue", mine.name, seen, "limit the policy's pattern")

@@ -32,6 +32,14 @@ def test_what_is_needed_of_the_target():
         ("write", "queue", "c"),
     ]
     assert {r.name for r in found if r.purpose == rights.OWN} == {"bridge.control.main", "bridge.quarantine"}
+    assert [(r.right, r.kind) for r in found if r.purpose == rights.OWN and r.name == rights.QUARANTINE] == [
+        ("configure", "queue"),
+        ("read", "queue"),
+        ("write", "queue"),
+        ("configure", "exchange"),
+        ("write", "exchange"),
+        ("read", "exchange"),
+    ]
     assert len([r for r in found if r.purpose == rights.LADDER]) == 28 * 5 + 2
 
 

@@ -10,7 +10,7 @@ from kombu.transport.native_delayed_delivery import declare_native_delayed_deliv
 
 from bridge.core.pairs import Pair, pairs
 from bridge.core.topology import Arguments, Binding, Exchange, Policy, Vhost
-from bridge.core.wanted import Wanted, arguments, exits, kombu_ladder, own, wanted
+from bridge.core.wanted import Wanted, arguments, exits, kombu_ladder, own, serves, wanted
 from tests.support.topologies import queue, vhost
 
 EMPTY = vhost("qhost", version=(4, 3, 6), default_queue_type="quorum")
@@ -269,10 +269,14 @@ def test_the_ladder_is_kombus(kind: str) -> None:
 
 
 def test_our_own_queues_and_exits() -> None:
-    assert [(each.name, each.arguments) for each in own("blue")] == [
+    assert [(each.name, each.arguments) for each in own("blue", (4, 0, 5))] == [
         ("bridge.control.blue", {"x-queue-type": "quorum", "x-single-active-consumer": True}),
-        ("bridge.quarantine", {"x-queue-type": "quorum"}),
+        ("bridge.quarantine", {"x-queue-type": "quorum", "x-delivery-limit": -1}),
     ]
+    assert own("blue", (3, 13, 7))[1].arguments == {"x-queue-type": "quorum"}
+    quarantine = own("blue", (4, 0, 5))[1]
+    assert serves(quarantine, {"x-queue-type": "quorum"})
+    assert not serves(quarantine, {"x-queue-type": "quorum", "x-max-length": 5})
     assert exits(["b", "a.q"]) == (
         Binding("celery_delayed_delivery", "a.q", "queue", "#.bridge:a%2Eq"),
         Binding("celery_delayed_delivery", "b", "queue", "#.bridge:b"),

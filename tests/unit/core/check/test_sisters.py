@@ -157,7 +157,13 @@ CASES = [
         "own-queue",
         ruled(policy("^bridge", {"expires": 5}), world=without("bridge.quarantine")),
         'target queue "bridge.quarantine": policy "everything" gives it expires: 5',
+        ruled(policy("^bridge", {"delivery-limit": -1}), world=without("bridge.quarantine")),
+    ),
+    Case(
+        "own-queue",
         ruled(policy("^bridge", {"delivery-limit": 5}), world=without("bridge.quarantine")),
+        'target queue "bridge.quarantine": policy "everything" gives it delivery-limit: 5',
+        new(queue("bridge.quarantine", "quorum", {"x-queue-type": "quorum"})),
     ),
     Case(
         "delivery-limit",

@@ -11,7 +11,7 @@ from bridge.core.check.rules import check
 from bridge.core.check.world import World
 from bridge.core.pairs import Pair
 from bridge.core.topology import Binding, Exchange, Node, Permissions, Policy, Probes, Queue, Vhost
-from bridge.core.wanted import exits, kombu_ladder, own
+from bridge.core.wanted import QUARANTINE_EXCHANGE, exits, kombu_ladder, own
 
 VERSION = (3, 13, 7)
 GIB = 1024**3
@@ -64,9 +64,9 @@ TARGET = vhost(
     [
         queue("mail", "quorum", consumers=2),
         *(queue(level.name, "quorum", dict(level.arguments)) for level in LADDER.queues),
-        *(queue(mine.name, "quorum", dict(mine.arguments)) for mine in own("main")),
+        *(queue(mine.name, "quorum", dict(mine.arguments)) for mine in own("main", (4, 0))),
     ],
-    [Exchange("tasks", "topic"), *LADDER.exchanges],
+    [Exchange("tasks", "topic"), QUARANTINE_EXCHANGE, *LADDER.exchanges],
     bindings=(*LADDER.bindings, *exits(["mail"]), *CELERYS),
 )
 WORLD = World(SOURCE, TARGET, (Pair(SOURCE.queues["mail"], "mail"),), Probes(), samples={})
