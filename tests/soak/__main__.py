@@ -18,9 +18,11 @@ from rich.console import Console
 from bridge.errors import BridgeError, Exit
 from bridge.lab.brokers import Lab
 from bridge.lab.releases import RELEASES
-from tests.soak.report import show
-from tests.soak.run import Plan, Soak, drawn, possible
+from tests.soak.report import Report, show
+from tests.soak.run import Plan, Soak, Tell, drawn, possible
 
+#: Faults that `--list` prints.
+SHOWN = 50
 #: Exit code of what a Ctrl-C broke off, as shells have it.
 BROKEN_OFF = 130
 
@@ -65,42 +67,55 @@ def main(
     # What ends it gently ends it as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="bridge-soak-"))
-    tell(f"bringing up RabbitMQ {old} and {new} with {nodes} node(s)")
-    lab = Lab.up(f"soak-{os.getpid()}-{secrets.token_hex(2)}", old, new, nodes=nodes, owner_pid=os.getpid())
-    code = BROKEN_OFF
+    kept = True
     try:
-        if only_list:
-            faults = drawn(possible(lab, only), seed)
-            for _ in range(40):
-                print(next(faults)[0].name)
-            code = 0
-            return
-        soak = Soak(lab, Plan(minutes * 60, seed, rate, only), folder, tell)
+        tell(f"bringing up RabbitMQ {old} and {new} with {nodes} node(s)")
+        lab = Lab.up(f"soak-{os.getpid()}-{secrets.token_hex(2)}", old, new, nodes=nodes, owner_pid=os.getpid())
+        try:
+            if only_list:
+                faults = drawn(possible(lab, only), seed)
+                for _ in range(SHOWN):
+                    print(next(faults)[0].name)
+                code = int(Exit.DONE)
+            else:
+                report = _soak(lab, Plan(minutes * 60, seed, rate, only), folder, tell)
+                show(report, printed)
+                if as_json:
+                    print(json.dumps(report.as_json(), indent=2))
+                if report.verdict():
+                    tell(report.verdict())
+                code = _exit_code(report)
+        finally:
+            lab.down()
+        kept = keep or code == Exit.REFUSED
+    except BridgeError as fault:
+        tell(f"{fault}\n{fault.hint}")
+        code = fault.exit_code
+    finally:
+        if kept:
+            tell(f"everything that was written down is in {folder}")
+        else:
+            shutil.rmtree(folder)
+    sys.exit(code)
+
+
+def _soak(lab: Lab, plan: Plan, folder: Path, tell: Tell) -> Report:
+    """Soak until the end or until Ctrl-C, and return the book as it stands then."""
+    soak = Soak(lab, plan, folder, tell)
+    try:
         try:
             soak.run()
         except KeyboardInterrupt:
             tell("broken off; a second Ctrl-C ends without the book")
-        finally:
-            report = soak.report()
-            show(report, printed)
-            if as_json:
-                print(json.dumps(report.as_json(), indent=2))
-            soak.end()
-        if report.verdict():
-            code = 1
-            tell(report.verdict())
-        elif report.finished:
-            code = 0
-    except BridgeError as fault:
-        code = Exit.REFUSED
-        tell(f"{fault}\n{fault.hint}")
+        return soak.report()
     finally:
-        lab.down()
-        if keep or code == 1:
-            tell(f"everything that was written down is in {folder}")
-        else:
-            shutil.rmtree(folder)
-        sys.exit(code)
+        soak.end()
+
+
+def _exit_code(report: Report) -> int:
+    if report.verdict():
+        return Exit.REFUSED
+    return Exit.DONE if report.finished else BROKEN_OFF
 
 
 if __name__ == "__main__":
