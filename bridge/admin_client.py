@@ -27,8 +27,8 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def fetch_status(path: str) -> dict[str, Any]:
-    """Return the status of the daemon that listens on the unix socket `path`.
+def fetch(path: str, what: str = "status") -> dict[str, Any]:
+    """Return what the daemon that listens on the unix socket `path` answers: its `status`, or `duplicates`.
 
     Raises:
         Unreachable: none listens there, or it does not answer as a daemon does.
@@ -36,7 +36,7 @@ def fetch_status(path: str) -> dict[str, Any]:
     """
     connection = _UnixConnection(path)
     try:
-        connection.request("GET", "/api/status")
+        connection.request("GET", f"/api/{what}")
         response = connection.getresponse()
         body = response.read()
     except (FileNotFoundError, ConnectionRefusedError):
@@ -58,5 +58,10 @@ def fetch_status(path: str) -> dict[str, Any]:
     except ValueError:
         status = None
     if response.status != http.HTTPStatus.OK or not isinstance(status, dict):
-        raise Unreachable(f"{path}: the answer is no status (HTTP {response.status})", hint="see the daemon's log")
+        raise Unreachable(f"{path}: the answer is no {what} (HTTP {response.status})", hint="see the daemon's log")
     return status
+
+
+def fetch_status(path: str) -> dict[str, Any]:
+    """Return the status of the daemon that listens on the unix socket `path`; errors as `fetch`."""
+    return fetch(path)

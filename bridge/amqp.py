@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 import ssl
@@ -45,11 +46,43 @@ Receive = Callable[[bytes], bytes]
 _loop: Any = None  # made when the first connection is
 
 
+class _Told:
+    """A failure that pika is told about in the next turn of the loop."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell: Callable[[], None] | None = tell
+
+    def __call__(self) -> None:
+        if self._tell is not None:
+            self._tell()
+
+    def cancel(self) -> bool:
+        """Do not tell it any more; whether there was still something to tell."""
+        told, self._tell = self._tell, None
+        return told is not None
+
+
+class _Services(gevent_connection._GeventSelectorIOServicesAdapter):  # type: ignore[misc, unused-ignore]  # noqa: SLF001
+    """A peer that resets right after it accepted is a failed try at once.
+
+    A load balancer without a broker behind it does this. pika 1.4 takes a socket that is not connected any more for a
+    mistake of its caller: it raises into the loop, whose traceback everybody sees, and waits out its time limit.
+    """
+
+    def create_streaming_connection(self, *arguments: Any, on_done: Callable[[Any], None], **options: Any) -> Any:
+        try:
+            return super().create_streaming_connection(*arguments, on_done=on_done, **options)
+        except ValueError:
+            told = _Told(lambda: on_done(ConnectionResetError(errno.ECONNRESET, "connection reset by peer")))
+            self.add_callback_threadsafe(told)
+            return told
+
+
 def _io_services() -> Any:
     """One adapter of gevent's loop for all connections: pika opens a pipe for each adapter and never closes it."""
     global _loop
     if _loop is None:
-        _loop = gevent_connection._GeventSelectorIOServicesAdapter(  # noqa: SLF001  contract: tests/unit/test_amqp.py
+        _loop = _Services(  # contract: tests/unit/test_amqp.py
             gevent_connection._GeventSelectorIOLoop(gevent.get_hub())  # noqa: SLF001
         )
     return _loop
@@ -96,15 +129,18 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
         if transport is None:
             return
         self.bytes_sent += len(data)
+        sent = 0
         if self._plain and not transport._tx_buffers:  # noqa: SLF001
             # Straight to the socket; pika would make two watchers for each write. What the socket does not take, and
             # every error, goes pika's way.
             try:
-                data = data[transport._sock.send(data) :]  # noqa: SLF001
+                sent = transport._sock.send(data)  # noqa: SLF001
             except OSError:
                 pass
-        if data:
-            self._adapter_emit_data(data)
+        # In pieces that are views: pika copies what is left of a piece each time the socket took a part of it.
+        rest = memoryview(data)[sent:]
+        for start in range(0, len(rest), RECEIVE):
+            self._adapter_emit_data(rest[start : start + RECEIVE])  # type: ignore[arg-type, unused-ignore]
 
     def abort(self, reason: str) -> None:
         """Cut the connection without a farewell: the peer does not answer."""
@@ -135,6 +171,8 @@ class Connection:
         self.closed.set()
         #: Why it closed last.
         self.reason = "not connected yet"
+        #: The code with which the peer closed it; None when it was lost without one.
+        self.close_code: int | None = None
         #: The broker's reason for not taking publishes now (`connection.blocked`), or None.
         self.blocked: str | None = None
         self.on_blocked: Callable[[], None] = lambda: None
@@ -194,6 +232,7 @@ class Connection:
 
     def _lost(self, error: Exception) -> None:
         self.reason = _reason(error)
+        self.close_code = error.reply_code if isinstance(error, pika.exceptions.ConnectionClosedByBroker) else None
         self._pika = None
         self.blocked = None
         self.closed.set()
@@ -336,7 +375,7 @@ class Channel:
         self._call(lambda done: self._channel.confirm_delivery(_unused, callback=done))
 
     def consume(self, queue: str, tag: str, priority: int) -> None:
-        """Subscribe to `queue`; deliveries go to the fast path."""
+        """Subscribe to `queue`; deliveries go to the fast path, as many at once as the last `qos` allows."""
         self._call(
             lambda done: self._channel.basic_consume(
                 queue, _unused, consumer_tag=tag, arguments={"x-priority": priority}, callback=done

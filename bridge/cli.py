@@ -98,11 +98,7 @@ def status(file: str | None, as_json: bool, socket: str | None) -> None:
     """Show what the daemon is doing, queue by queue, and why a queue does not move."""
     from bridge.admin_client import fetch_status
 
-    if socket is None:
-        from bridge.config import admin_socket
-
-        socket = admin_socket(file)
-    answer = fetch_status(socket)
+    answer = fetch_status(_socket(file, socket))
     if as_json:
         _print_json(answer)
         return
@@ -112,6 +108,34 @@ def status(file: str | None, as_json: bool, socket: str | None) -> None:
 
     # Without a terminal nobody wraps lines: wide enough for any row.
     status_view.show(answer, Console() if sys.stdout.isatty() else Console(width=200))
+
+
+@bridge.command()
+@click.option("--json", "as_json", is_flag=True, help='{"total": N, "listed": [{"queue", "id", "why", "at"}, ...]}')
+@click.option("--socket", metavar="PATH", help="The daemon's admin socket, instead of the configuration's.")
+@click.pass_obj
+def duplicates(file: str | None, as_json: bool, socket: str | None) -> None:
+    """List the tasks that may run twice, by id: a line each, queue, task id, when and why, between tabs."""
+    from bridge.admin_client import fetch
+
+    answer = fetch(_socket(file, socket), "duplicates")
+    if as_json:
+        _print_json(answer)
+        return
+    for one in answer["listed"]:
+        click.echo("\t".join((one["queue"], one["id"], one["at"], one["why"])))
+    left = answer["total"] - len(answer["listed"])
+    rest = f", the oldest {left} of them in the log only" if left > 0 else ""
+    click.echo(f"{answer['total']} possible duplicates{rest}", err=True)
+
+
+def _socket(file: str | None, given: str | None) -> str:
+    """The daemon's admin socket."""
+    if given is not None:
+        return given
+    from bridge.config import admin_socket
+
+    return admin_socket(file)
 
 
 @bridge.command("check")

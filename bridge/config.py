@@ -23,7 +23,7 @@ from bridge.config_rules import broken_rules
 from bridge.core.route import Route
 from bridge.errors import ConfigError, Fault
 from bridge.setting import ONE_OR_MORE, SWITCH, Section, Setting, is_pattern, one_of, text_of, unfit, whole
-from bridge.units import parse_rate, parse_size, show_rate, show_size
+from bridge.units import parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size
 
 #: Where the daemon listens and the commands ask, unless the configuration says otherwise.
 DEFAULT_SOCKET = "/run/bridge/admin.sock"
@@ -34,6 +34,13 @@ class CapPriority(StrEnum):
 
     AUTO = "auto"
     NEVER = "never"
+
+
+class BackupSide(StrEnum):
+    """The broker that keeps the backup."""
+
+    SOURCE = "source"
+    TARGET = "target"
 
 
 class LogLevel(StrEnum):
@@ -62,6 +69,13 @@ def _parse_size(low: int, high: int) -> Setting:
         return size
 
     return Setting(parse, "a number of bytes such as 64MiB or 10MB", {"type": ["integer", "string"]}, show_size)
+
+
+def _parse_age(value: object) -> int:
+    seconds = parse_duration(value) if isinstance(value, str) else 0
+    if not 60 <= seconds <= 366 * 86400:
+        raise ValueError("outside of 1m to 366d")
+    return seconds
 
 
 def _parse_absolute(value: str) -> str:
@@ -102,6 +116,7 @@ _AMQP_URL = text_of(
 _HTTP_URL = text_of("http://HOST:PORT, or https://", HttpAddress.parse, format="uri")
 _HOST_PORT = text_of("HOST:PORT", HostPort.parse)
 _RATE = text_of("a rate such as 20/s or 300/m, from 2/m to 1000000/s", parse_rate, show=show_rate)
+_AGE = text_of("a time such as 7d, 12h or 30m", _parse_age, show=show_duration)
 _PATTERN = text_of("a queue name or shell pattern (a number in quotes)", _parse_name)
 _QUEUE_NAME = text_of("a queue name (a number in quotes)", _parse_name)
 _SOCKET = text_of("an absolute path of at most 107 bytes", _parse_socket)
@@ -202,9 +217,9 @@ class Relay(Section):
 
     window: Annotated[int, whole(1, 65535)] = 500
     """Messages of one queue in flight at most; after a crash no more than these can be doubled. Queues share it, at
-    least 100 each."""
+    least 100 each, and fewer are in flight where full speed needs fewer."""
     window_bytes: Annotated[int, _parse_size(64 * 1024, 16 * 1024**3)] = 64 * 1024**2
-    """Bytes of one queue in flight at most."""
+    """Bytes of all queues together in flight at most; with a backup, half of it."""
     priority: Annotated[int, whole(1, 2**31 - 1)] = 1000
     """Our consumer priority on the source queues. Workers have 0; a consumer with as much as ours gets messages too."""
 
@@ -214,6 +229,19 @@ class Eta(Section):
 
     cap_priority: Annotated[CapPriority, one_of(CapPriority)] = CapPriority.AUTO
     """`auto` caps their priority at 4 on a RabbitMQ 4.0 to 4.2 target, where a higher one holds back due tasks."""
+
+
+class Backup(Section):
+    """A second publish of every message, into a RabbitMQ stream; absent: none."""
+
+    on: Annotated[BackupSide, one_of(BackupSide)] = BackupSide.SOURCE
+    """The broker whose vhost has the stream `bridge.backup`."""
+    max_age: Annotated[int, _AGE] = 7 * 86400
+    """How long copies are kept. In force when the stream is made; later by a policy."""
+    max_bytes: Annotated[int, _parse_size(64 * 1024**2, 1024**5)] = 20 * 1024**3
+    """How much of them is kept. In force when the stream is made; later by a policy."""
+    required: Annotated[bool, SWITCH] = True
+    """`true`: a message whose copy is not confirmed stays in its queue. `false`: it moves without, and is counted."""
 
 
 class Admin(Section):
@@ -278,6 +306,8 @@ class Config(Section):
     """How much is on its way at once."""
     eta: Eta = Eta()
     """Tasks with an ETA."""
+    backup: Backup | None = None
+    """A second publish of every message, for going back to."""
     admin: Admin = Admin()
     """The door for commands."""
     export: Export = Export()

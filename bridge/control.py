@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bridge import __version__
+from bridge.clock import ClockWatch
 from bridge.core.relay import Counts
 from bridge.core.route import Moved, Refused, Verb, step
-from bridge.delayed import Exits
 from bridge.errors import BridgeError
 from bridge.link import Link
+from bridge.session import Shared
 from bridge.subscription import Subscription
 
 log = logging.getLogger("bridge.control")
@@ -40,18 +41,20 @@ class Control:
     Args:
         instance: name of this bridge.
         link: the connections.
-        exits: the ladder's side of the target.
+        shared: what all queues use.
         addresses: redacted URLs of source and target.
         subscriptions: the queues in scope now.
+        clock: notices when wall time jumps.
     """
 
     def __init__(
         self,
         instance: str,
         link: Link,
-        exits: Exits,
+        shared: Shared,
         addresses: tuple[str, str],
         subscriptions: Callable[[], Iterable[Subscription]],
+        clock: ClockWatch,
     ) -> None:
         self.instance = instance
         self.state = "starting"
@@ -61,7 +64,8 @@ class Control:
         #: The last reload that was refused, if the configuration in force is not the one in the file.
         self.reload_fault: str | None = None
         self._link = link
-        self._exits = exits
+        self._shared = shared
+        self._clock = clock
         self._addresses = addresses
         self._subscriptions = subscriptions
 
@@ -106,7 +110,8 @@ class Control:
         """All numbers at one moment."""
         queues = [_queue(subscription) for subscription in self._subscriptions()]
         summed = ("in_flight", "rate", *(field.name for field in fields(Counts)))
-        source, target = self._link.source, self._link.target
+        source, target, shared = self._link.source, self._link.target, self._shared
+        stream, jump = shared.stream, self._clock.last
         return {
             "version": __version__,
             "instance": self.instance,
@@ -115,12 +120,29 @@ class Control:
             "pid": os.getpid(),
             "source": _side(self._addresses[0], source.closed.is_set(), source.reason, None),
             "target": _side(self._addresses[1], target.closed.is_set(), target.reason, target.blocked),
-            "ladder": {"fault": self._exits.fault, "warning": self._exits.warning},
+            "ladder": {"fault": shared.exits.fault, "warning": shared.exits.warning},
+            "backup": None if stream is None else {"required": stream.required, "fault": stream.fault},
+            "clock": {
+                "jumps": self._clock.jumps,
+                "last": None if jump is None else {"seconds": round(jump.seconds, 3), "at": _stamp(jump.at)},
+            },
             "lost_features": self.lost_features,
             "reload_fault": self.reload_fault,
             "totals": {name: sum(queue[name] for queue in queues) for name in summed},
             "queues": queues,
         }
+
+    def duplicates(self) -> dict[str, Any]:
+        """The list of possible duplicates: the newest ones, for as many as it holds, and how many there were in all."""
+        listed = [
+            {"queue": one.queue, "id": one.id, "why": one.why, "at": _stamp(one.at)}
+            for one in self._shared.doubles.listed
+        ]
+        return {"total": sum(one.counts.possible_duplicates for one in self._subscriptions()), "listed": listed}
+
+
+def _stamp(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
 
 
 def _side(address: str, closed: bool, reason: str, blocked: str | None) -> dict[str, Any]:
@@ -138,6 +160,7 @@ def _queue(subscription: Subscription) -> dict[str, Any]:
         "since": subscription.since.isoformat(timespec="seconds"),
         "in_flight": subscription.in_flight,
         "rate": round(subscription.rate(), 1),
+        "window": relay.pace.prefetch if relay else None,
         "confirm_ms": round(relay.ledger.lag * 1000, 3) if relay else None,
         **asdict(subscription.counts),
     }

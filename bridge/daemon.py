@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import logging
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
@@ -24,18 +26,26 @@ from gevent.queue import Empty, Queue
 
 from bridge import config as configuration
 from bridge import logs, sides
-from bridge.config import Config
+from bridge.apart import setter
+from bridge.clock import ClockWatch
+from bridge.config import BackupSide, Config
 from bridge.control import Control
+from bridge.core.pace import Budget
 from bridge.core.route import VERB_OF, Verb
 from bridge.delayed import Exits
-from bridge.discovery import Discovery
+from bridge.discovery import Discovery, target_type
+from bridge.doubles import Doubles
 from bridge.errors import BridgeError, ConfigError, Exit
 from bridge.export import exporter
 from bridge.link import Link
 from bridge.metrics import Statsd
 from bridge.notify import Notify
+from bridge.session import Shared
 from bridge.web import app
 from bridge.web.socket import listen, serve
+
+if TYPE_CHECKING:
+    from bridge.backup import Stream
 
 log = logging.getLogger("bridge.daemon")
 
@@ -93,20 +103,53 @@ class Daemon:
         self._stopping = Event()
         self._ended_by_fault = False
         self._notify = Notify()
-        source, target = config.source, config.target
-        self.link = Link(
-            sides.connection("source", source, config.instance),
-            sides.connection("target", target, config.instance),
+        self.clock = ClockWatch()
+        self._budget = Budget(config.relay.window_bytes // (1 if config.backup is None else 2))
+        self.link = self._link()
+        self.exits = Exits(self.link.target, sides.ladder(config.target))
+        target = sides.management("target", config.target)
+        self.doubles = Doubles()
+        shared = Shared(
+            exits=self.exits,
+            target_type=target_type(target, config.target.amqp[0].vhost),
+            set_apart=setter(exporter(Path(config.export.folder))),
+            doubles=self.doubles,
+            link_apart=functools.partial(self._link, apart=True),
+            stream=self._stream(),
         )
-        self.exits = Exits(self.link.target, sides.ladder(target))
-        self.discovery = Discovery(config, self.link, self.exits, exporter(Path(config.export.folder)))
-        addresses = str(source.amqp[0]), str(target.amqp[0])
-        self.control = Control(config.instance, self.link, self.exits, addresses, self.discovery.all)
+        self.discovery = Discovery(config, self.link, shared, target)
+        addresses = str(config.source.amqp[0]), str(config.target.amqp[0])
+        self.control = Control(config.instance, self.link, shared, addresses, self.discovery.all, self.clock)
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         self.control.lost_features = self.discovery.lost_features()
         self.link.on_change = self.discovery.wake
         self.link.on_alert = self.discovery.wake_numbers
+
+    def _link(self, *, apart: bool = False) -> Link:
+        """The connections: those of all queues, or of one queue alone."""
+        config = self.config
+        backup = None
+        if config.backup is not None:
+            side = config.source if config.backup.on is BackupSide.SOURCE else config.target
+            backup = sides.connection("backup", side, config.instance)
+        return Link(
+            sides.connection("source", config.source, config.instance),
+            sides.connection("target", config.target, config.instance),
+            backup,
+            self._budget,
+            backup_required=config.backup is not None and config.backup.required,
+            apart=apart,
+        )
+
+    def _stream(self) -> Stream | None:
+        """The backup's stream, if there is to be one."""
+        settings, connection = self.config.backup, self.link.backup
+        if settings is None or connection is None:
+            return None
+        from bridge.backup import Stream
+
+        return Stream(connection, settings)
 
     def run(self) -> int:
         """Start, serve commands, stop."""
@@ -115,7 +158,7 @@ class Daemon:
         listener = listen(self.config.admin.socket)
         try:
             self._start()
-            server = serve(listener, app(self.control.snapshot))
+            server = serve(listener, app(self.control.snapshot, self.control.duplicates))
             self.control.state = "active"
             self._notify.ready(self._sentence())
             log.info("ready: %d queues in scope, admin socket %s", len(self.discovery.all()), self.config.admin.socket)
@@ -221,6 +264,7 @@ class Daemon:
 
     def _report(self) -> None:
         """The rates of the status, and everything for statsd."""
+        self.clock.look()
         for subscription in self.discovery.all():
             subscription.sample()
         if self._statsd is not None:

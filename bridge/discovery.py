@@ -11,27 +11,29 @@ from bridge import sides
 from bridge.config import CapPriority, Config
 from bridge.core.route import Route
 from bridge.core.scope import left_alone
-from bridge.delayed import CHANNEL, Exits
+from bridge.delayed import CHANNEL
 from bridge.errors import ConfigError, Fault
 from bridge.link import Link
-from bridge.subscription import Share, Subscription, Terms
+from bridge.management import Management
+from bridge.session import Shared
+from bridge.subscription import Subscription
+from bridge.terms import Share, Terms
 
 log = logging.getLogger("bridge.discovery")
 
-#: Each queue has a channel number of its own, the same on both connections.
-FIRST_NUMBER = CHANNEL + 1
+#: Each queue has a channel number of its own, the same on all connections; below are the ladder's and the quarantine's.
+FIRST_NUMBER = CHANNEL + 2
 
 
 class Discovery:
     """The queues in scope and their subscriptions."""
 
-    def __init__(self, config: Config, link: Link, exits: Exits, export: Callable[[str, int, bytes], None]) -> None:
+    def __init__(self, config: Config, link: Link, shared: Shared, target: Management | None) -> None:
         self._config = config
         self._link = link
-        self._exits = exits
-        self._export = export
+        self._shared = shared
         self._source = sides.management("source", config.source)
-        self._target = sides.management("target", config.target)
+        self._target = target
         self._subscriptions: dict[str, Subscription] = {}
         self._numbers: dict[int, Subscription] = {}
         self._left_alone: dict[str, str] = {}
@@ -96,13 +98,12 @@ class Discovery:
 
     def _take_up(self, name: str) -> None:
         number = next(n for n in range(FIRST_NUMBER, 1 << 16) if n not in self._numbers)
-        subscription = Subscription(
-            name, number, self._terms(name), self._link, self._exits, self._target_type, self._export
-        )
+        subscription = Subscription(name, number, self._terms(name), self._link, self._shared)
         self._subscriptions[name] = self._numbers[number] = subscription
         route = self._config.setting_for(name).route
         if Route(route) is not Route.LEGACY:
             subscription.hold(Route(route), "not asked yet")
+            subscription.may_have_crashed()
         log.info('queue "%s": in scope', name)
         gevent.spawn(subscription.run)
 
@@ -115,17 +116,9 @@ class Discovery:
             share,
             config.gate.consumers,
             config.relay.window,
-            config.relay.window_bytes,
             config.relay.priority,
             config.eta.cap_priority is CapPriority.AUTO,
         )
-
-    def _target_type(self, name: str) -> str | None:
-        """The type of a target queue; None when it is not known."""
-        if self._target is None:
-            return None
-        queue = self._target.queue(self._config.target.amqp[0].vhost, name)
-        return None if queue is None else queue.type
 
     # -- waking and ending
     # ----------------------------------------------------------------------------------------------
@@ -157,7 +150,7 @@ class Discovery:
         Raises:
             ConfigError: with the settings that may not change.
         """
-        fixed = ("source", "target", "instance", "admin", "metrics", "export")
+        fixed = ("source", "target", "instance", "admin", "metrics", "export", "backup")
         faults = [
             Fault(name, "changed", "the value that the daemon was started with; restart it to change this")
             for name in fixed
@@ -174,3 +167,13 @@ class Discovery:
             subscription.set_terms(self._terms(name))
             if (was.route, was.canary) != (now.route, now.canary):
                 yield subscription, Route(now.route)
+
+
+def target_type(target: Management | None, vhost: str) -> Callable[[str], str | None]:
+    """Asks for the type of a target queue; None when it is not known."""
+
+    def ask(name: str) -> str | None:
+        queue = None if target is None else target.queue(vhost, name)
+        return None if queue is None else queue.type
+
+    return ask

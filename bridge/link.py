@@ -10,6 +10,7 @@ import gevent
 from gevent.event import Event
 
 from bridge.amqp import Connection, back_off
+from bridge.core.pace import Budget
 from bridge.core.relay import Outbox
 from bridge.core.wires import SourceWire, TargetWire
 from bridge.errors import BridgeError
@@ -17,32 +18,62 @@ from bridge.errors import BridgeError
 log = logging.getLogger("bridge.link")
 
 
+#: Bytes up to which parts are joined for one write. A larger message is not copied again.
+JOINED = 65536
+
+
 class Link:
-    """Source and target connection with the relays' frames between them.
+    """Source and target connection, and the backup's if there is one, with the relays' frames between them.
 
     `on_change` is called from any greenlet or the hub whenever a connection opened, closed, was blocked or unblocked;
-    `on_alert` with the channel
-    numbers whose relay wants to be looked at.
+    `on_alert` with the channel numbers whose relay wants to be looked at.
+
+    Args:
+        make_source: makes the source's connection; `receive` is its argument. The others likewise.
+        budget: bytes that may be in flight.
+        backup_required: whether nothing moves while copies cannot be made.
+        apart: whether the connections are one queue's own.
     """
 
-    def __init__(self, make_source: Callable[..., Connection], make_target: Callable[..., Connection]) -> None:
+    def __init__(
+        self,
+        make_source: Callable[..., Connection],
+        make_target: Callable[..., Connection],
+        make_backup: Callable[..., Connection] | None = None,
+        budget: Budget | None = None,
+        *,
+        backup_required: bool = False,
+        apart: bool = False,
+    ) -> None:
+        self.apart = apart
+        self._backup_required = backup_required
         self.out = Outbox()
+        self.budget = budget or Budget(1 << 62)
         self.source_wire = SourceWire()
         self.target_wire = TargetWire()
+        self.backup_wire = TargetWire()
         self.source = make_source(receive=self._from_source)
         self.target = make_target(receive=self._from_target)
+        self.backup = None if make_backup is None else make_backup(receive=self._from_backup)
         self.on_change: Callable[[], None] = lambda: None
         self.on_alert: Callable[[set[int]], None] = lambda _channels: None
-        self.target.on_blocked = self._changed
+        for connection in self.connections:
+            connection.on_blocked = self._changed
         #: Queues in scope: they share what may be in flight.
         self.queues = 1
         self._ending = Event()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All of them, in the order in which they are closed."""
+        return [self.source, self.target] + ([] if self.backup is None else [self.backup])
 
     def _changed(self) -> None:
         self.on_change()
 
     def _from_source(self, chunk: bytes) -> bytes:
-        others = self.source_wire.receive(chunk, time.time(), time.monotonic())
+        self.out.heard = now = time.monotonic()
+        others = self.source_wire.receive(chunk, time.time(), now)
         self.flush()
         return others
 
@@ -51,12 +82,18 @@ class Link:
         self.flush()
         return others
 
+    def _from_backup(self, chunk: bytes) -> bytes:
+        others = self.backup_wire.receive(chunk, time.monotonic())
+        self.flush()
+        return others
+
     def flush(self) -> None:
         """Send what the relays want sent, and report those that want to be looked at."""
         out = self.out
         if out.to_target:
-            self.target.send(b"".join(out.to_target))
-            out.to_target.clear()
+            _send(self.target, out.to_target)
+        if out.to_backup and self.backup is not None:
+            _send(self.backup, out.to_backup)
         if out.to_source:
             self.source.send(b"".join(out.to_source))
             out.to_source.clear()
@@ -66,13 +103,19 @@ class Link:
             self.on_alert(channels)
 
     def open(self) -> None:
-        """Open both connections once.
+        """Open the connections once.
 
         Raises:
             BridgeError: one of them cannot be opened.
         """
-        self.source.open()
-        self.target.open()
+        for connection in self.connections:
+            try:
+                connection.open()
+            except BridgeError as fault:
+                if connection is not self.backup or self._backup_required:
+                    raise
+                log.warning("%s; messages move without copies meanwhile", fault)
+                connection.reason = str(fault)
 
     def keep(self, connection: Connection) -> None:
         """Keep one connection open until `close`: runs in a greenlet of its own."""
@@ -99,25 +142,51 @@ class Link:
         """A new connection begins with no half of an old frame."""
         if connection is self.source:
             self.source_wire = SourceWire()
-        else:
+        elif connection is self.target:
             self.target_wire = TargetWire()
+        else:
+            self.backup_wire = TargetWire()
 
     def start(self) -> None:
-        """Keep both connections open from now on."""
-        for connection in (self.source, self.target):
+        """Keep the connections open from now on."""
+        for connection in self.connections:
             gevent.spawn(self.keep, connection)
 
     def down(self) -> str | None:
         """Why nothing can flow now; None when it can."""
-        for connection in (self.source, self.target):
+        for connection in self.connections if self._backup_required else (self.source, self.target):
             if connection.closed.is_set():
                 return f"{connection.name} is not connected: {connection.reason}"
-        if self.target.blocked is not None:
-            return f"target takes no publishes now: {self.target.blocked}"
+            if connection.blocked is not None and connection is not self.source:
+                return f"{connection.name} takes no publishes now: {connection.blocked}"
         return None
 
     def close(self) -> None:
-        """Close both, the source first: what is unacked is back in its queue before the target is let go."""
+        """Close all, the source first: what is unacked is back in its queue before the target is let go."""
         self._ending.set()
-        self.source.close()
-        self.target.close()
+        for connection in self.connections:
+            connection.close()
+
+
+def _send(connection: Connection, parts: list[bytes]) -> None:
+    """Send and clear `parts`: small ones joined, since each write costs a call of the system."""
+    if sum(map(len, parts)) <= JOINED:
+        connection.send(b"".join(parts))
+    else:
+        small: list[bytes] = []
+        size = 0
+        for part in parts:
+            if len(part) < JOINED:
+                small.append(part)
+                size += len(part)
+                if size < JOINED:
+                    continue
+            if small:
+                connection.send(b"".join(small))
+                small.clear()
+                size = 0
+            if len(part) >= JOINED:
+                connection.send(part)
+        if small:
+            connection.send(b"".join(small))
+    parts.clear()

@@ -44,12 +44,17 @@ TABLE: tuple[Metric, ...] = (
         "priority_capped", "counter", "messages", "converted with their priority lowered to 4 (RabbitMQ 4.0 to 4.2)"
     ),
     Metric("exported", "counter", "messages", "too large for the target, written to a file"),
+    Metric(
+        "quarantined", "counter", "messages", "set apart in the quarantine queue: the target closes a channel on them"
+    ),
+    Metric("copied", "counter", "messages", "copied to the backup stream"),
+    Metric("backup_missed", "counter", "messages", "moved without a copy, because `backup.required` is false"),
     Metric("redelivered", "counter", "messages", "came from the source for a second time"),
     Metric(
         "possible_duplicates",
         "counter",
         "messages",
-        "in flight when a connection was lost: the target may have them twice",
+        "in flight when a connection was lost or the process killed: the target may have them twice",
     ),
     Metric("in_flight", "gauge", "messages", "taken from the source and not yet acked"),
     Metric("route", "gauge", "0, 1, 2", "route: 0 legacy, 1 canary, 2 quorum"),

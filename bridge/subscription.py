@@ -1,95 +1,47 @@
-"""One queue: when it is subscribed to, how a subscription ends, and why it does not move when it does not.
+"""One queue: when it is subscribed to, and why it does not move when it does not.
 
-1. Before the first delivery: the target queue is there, our exit is bound, confirms are on.
-2. An orderly end cancels first, waits for the confirms, acks, and only then closes the channels: no message is doubled.
-3. Every other end closes the source channel: what is not acked is back in the old queue at once, and the old workers
-   have it.
-4. The reason of each end stands in the status, and another try follows with back-off.
+1. The reason of each end stands in the status, and another try follows with back-off.
+2. A message on whose publish the target closes the channel is looked for by halves. Where the target closes its whole
+   connection, or cuts it again and again, that is done on connections of the queue's own: the others move on meanwhile.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from gevent.event import Event
 
-from bridge.amqp import Channel, ChannelClosed, back_off
-from bridge.core.pace import First, Free, Pace, Rate, share
-from bridge.core.relay import Counts, Destination, Relay
+from bridge.amqp import back_off
+from bridge.core.pace import First, Free, Pace, Rate
+from bridge.core.relay import Counts, Relay
 from bridge.core.route import Facts, Route, gate
-from bridge.delayed import Exits
-from bridge.errors import BridgeError, Refused, Unreachable
+from bridge.core.window import Window
+from bridge.errors import BridgeError, Refused
 from bridge.link import Link
+from bridge.session import STALL, Faulted, Learnt, Session, Shared, limit
+from bridge.terms import Terms
 
 log = logging.getLogger("bridge.subscription")
 
-#: Our consumer's tag; each subscription has a channel of its own, so it need not be unique.
-TAG = "bridge"
-#: Seconds without a confirm after which the old workers get their queue back (the subscription ends; what is in
-#: flight may still be confirmed).
-STALL = 3.0
-#: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source.
-LAST_CONFIRMS = 20.0
-#: Seconds between two looks at our exit from the ladder while a queue moves.
-EXIT_WATCH = 10.0
-#: Seconds between looks at a subscription that nothing woke.
-TICK = 1.0
-#: The same where acks are held back to keep a rate.
-PACED_TICK = 0.05
 #: Seconds over which the rate in the status is counted.
 RATE_OVER = 10.0
-
-_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured )?max size (\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a canary takes: messages a second, or the first so many."""
-
-    rate: float | None = None
-    first: int | None = None
-
-    def __str__(self) -> str:
-        return f"at most {self.rate:g}/s" if self.rate is not None else f"the first {self.first}"
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the configuration says of one queue."""
-
-    target: str
-    share: Share | None
-    consumers: int
-    window: int
-    window_bytes: int
-    priority: int
-    cap_priority: bool
-
-
-class Faulted(BridgeError):
-    """The queue cannot move now; it is tried again."""
+#: Codes with which a broker closes a connection for what came on it (AMQP 0-9-1, section 1.2; RabbitMQ's 541).
+HARD = frozenset((501, 502, 503, 504, 505, 540, 541))
+#: Connections to the target lost in a row, each soon after the queue began to move, that make it suspect.
+LOSSES = 3
+#: Seconds after which a loss is not counted to the message any more.
+SOON = 30.0
 
 
 class Subscription:
     """One source queue and its sister on the target."""
 
-    def __init__(
-        self,
-        queue: str,
-        number: int,
-        terms: Terms,
-        link: Link,
-        exits: Exits,
-        target_type: Callable[[str], str | None],
-        export: Callable[[str, int, bytes], None],
-    ) -> None:
+    def __init__(self, queue: str, number: int, terms: Terms, link: Link, shared: Shared) -> None:
         self.queue = queue
         self.number = number
         self.terms = terms
@@ -104,16 +56,14 @@ class Subscription:
         self.relay: Relay | None = None
         self.ended = Event()
         self._link = link
-        self._exits = exits
-        self._target_type = target_type
-        self._export = export
+        self._shared = shared
         self._ending = False
         self._canary_taken = 0
         self._canary_done = False
         self._gate = ""
-        self._max_message: int | None = None
-        #: Messages that fit into the window's bytes, by the sizes seen when they did not.
-        self._fits = 1 << 16
+        self._learnt = Learnt(Window(terms.window))
+        self._losses = 0
+        self._apart = False
         self._samples: deque[tuple[float, int]] = deque()
 
     # -- what others ask
@@ -129,12 +79,12 @@ class Subscription:
         down = self._link.down()
         if down is not None:
             return Facts(self.queue, target, 0, None, "", wanted, alarm=down)
-        consumers = self._exits.consumers(target)
-        kind = self._target_type(target) if consumers is not None else None
-        exit_fault = self._exits.fault or ""
+        consumers = self._shared.exits.consumers(target)
+        kind = self._shared.target_type(target) if consumers is not None else None
+        exit_fault = self._shared.exits.fault or ""
         if consumers is not None and not exit_fault and kind in (None, "quorum"):
             try:
-                self._exits.bind(target)
+                self._shared.exits.bind(target)
             except Refused as fault:
                 exit_fault = str(fault)
         return Facts(self.queue, target, consumers, kind, exit_fault, wanted)
@@ -152,6 +102,7 @@ class Subscription:
         """Take a changed configuration over: a new target name or window means a new subscription."""
         if terms != self.terms:
             self.terms = terms
+            self._learnt.window = Window(terms.window)
             self.wake.set()
 
     def end(self) -> None:
@@ -181,6 +132,10 @@ class Subscription:
     # -- its life
     # -------------------------------------------------------------------------------------------------------
 
+    def may_have_crashed(self) -> None:
+        """The process before this one may have moved this queue: what it had in flight comes again."""
+        self._learnt.unsure = self.terms.window
+
     def run(self) -> None:
         """Runs in a greenlet of its own until `end`."""
         waits: Iterator[float] = back_off(0.1)
@@ -189,14 +144,17 @@ class Subscription:
             if self._idle():
                 self.wake.wait()
                 continue
-            down = self._link.down()
+            down = self._hindered()
             if down is not None:
                 self._say("waiting", down)
-                self.wake.wait()
+                self.wake.wait(1.0)
                 continue
             began = time.monotonic()
             try:
-                self._subscribe()
+                if self._apart:
+                    self._search_apart()
+                else:
+                    self._subscribe(self._link)
                 waits = back_off(0.1)
             except BridgeError as fault:
                 if time.monotonic() - began > STALL:
@@ -209,6 +167,15 @@ class Subscription:
                 self._pause(next(waits))
         self._say("ended", "the bridge is stopping")
         self.ended.set()
+
+    def _hindered(self) -> str | None:
+        """Why nothing can move now; None when it can."""
+        down = self._link.down()
+        if down is not None:
+            return down
+        if not self._link.budget.room:
+            return "for room in relay.window_bytes: large messages of other queues are in flight"
+        return None
 
     def _pause(self, seconds: float) -> None:
         """Wait out a back-off, unless the route changes meanwhile."""
@@ -250,25 +217,14 @@ class Subscription:
             self.since = datetime.now(UTC)
         self.state, self.why = "faulted", str(fault)
 
-    def _pace(self) -> Pace:
-        canary = self.terms.share
-        window = min(share(self.terms.window, self._link.queues), self._fits)
+    def _pace(self, link: Link) -> Pace:
+        canary, learnt = self.terms.share, self._learnt
+        window = limit(self.terms, link, learnt)
         if self.route is not Route.CANARY or canary is None:
-            return Free(window)
+            return Free(min(window, learnt.window.size))
         if canary.first is not None:
             return First(canary.first - self._canary_taken, window)
         return Rate(canary.rate or 1.0, window, time.monotonic())
-
-    def _destination(self) -> Destination:
-        target = self._link.target
-        capped = self.terms.cap_priority and (4, 0) <= target.server_version < (4, 3)
-        return Destination(
-            self.terms.target,
-            target.user.encode(),
-            target.frame_max,
-            max_message=self._max_message,
-            cap_priority=capped,
-        )
 
     def _verify(self) -> None:
         """The target is ready for this queue, or a `Refused` says what is missing; workers may have gone meanwhile."""
@@ -276,136 +232,71 @@ class Subscription:
         if refused is not None:
             raise Refused(refused.text, hint=refused.hint)
 
-    def _subscribe(self) -> None:
+    def _subscribe(self, link: Link) -> None:
         """One subscription from its beginning to its end."""
         self._verify()
-        link, number = self._link, self.number
-        terms, route = self.terms, self.route
-        relay = Relay(number, self._destination(), self._pace(), self.counts, link.out)
-        wires = link.source_wire, link.target_wire
-        target = source = None
+        terms, route, learnt = self.terms, self.route, self._learnt
+        began = time.monotonic()
+        session = Session(
+            self.queue, self.number, terms, self._pace(link), link, self._shared, learnt, self.counts, self.wake
+        )
+        self.relay = session.relay
         try:
-            target = link.target.channel(number)
-            target.on_end = lambda: self._cut(relay, "the target's channel closed")
-            target.confirm_select()
-            source = link.source.channel(number)
-            source.on_end = lambda: self._cut(relay, "the source's channel closed")
-            source.qos(relay.pace.prefetch)
-            wires[0].relays[number] = relay
-            wires[1].relays[number] = relay
-            self.relay = relay
-            source.consume(self.queue, TAG, terms.priority)
-            self._say("moving")
-            try:
-                self._watch(relay, source, target, terms, route)
-            except Faulted as fault:
-                # Said before the last confirms are waited for: leaving takes its time when the target is silent.
-                self._fault(fault)
-                raise
-            finally:
-                self._leave(relay, source, target)
-        except ChannelClosed as fault:
-            raise self._explain(fault) from None
-        finally:
-            relay.stop("ended", "the subscription ended")
-            for channel, wire in ((source, wires[0]), (target, wires[1])):
-                if channel is not None:
-                    channel.on_end = lambda: None
-                    channel.close()
-                    wire.forget(number)
-            lost = source is not None and isinstance(source.error, Unreachable)
-            self.counts.possible_duplicates += relay.doubtful(source_lost=lost)
-            if route is Route.CANARY:
-                self._canary_taken += relay.taken - len(relay.ledger)
-            self.relay = None
-
-    def _cut(self, relay: Relay, text: str) -> None:
-        """A channel is gone, told from the hub: nothing more may be published under its number."""
-        relay.stop("cut", text)
-        self.wake.set()
-
-    def _watch(self, relay: Relay, source: Channel, target: Channel, terms: Terms, route: Route) -> None:
-        """Stay subscribed until there is a reason to leave; an exception is the reason of a fault."""
-        tick = PACED_TICK if route is Route.CANARY else TICK
-        verified = time.monotonic()
-        while True:
-            self.wake.wait(tick)
-            self.wake.clear()
-            self._export_too_large(relay)
-            now = time.monotonic()
-            relay.turn(now)
-            self._link.flush()
-            for channel in (source, target):
-                if channel.error is not None:
-                    raise channel.error
-            if source.cancelled:
-                raise Refused(
-                    f'queue "{self.queue}": the source cancelled our consumer: the queue was deleted or its node failed'
-                )
-            if self._ending or self.route is not route or self.terms != terms or self._over(relay, now):
-                return
-            if now - verified > EXIT_WATCH:
-                self._exits.bind(terms.target)
-                verified = now
-
-    def _export_too_large(self, relay: Relay) -> None:
-        """Write what no publish can carry to files; an exception leaves it with the source."""
-        for tag, wire in relay.too_large:
-            self._export(self.queue, tag, wire)
-            relay.exported(tag)
-            log.warning(
-                'queue "%s": a message of %d bytes is too large for the target: exported', self.queue, len(wire)
+            session.run(
+                moving=lambda: self._say("moving"),
+                over=lambda: self._over(link) or self.route is not route or self.terms != terms,
+                fault=self._fault,
             )
-        relay.too_large.clear()
+        finally:
+            self.relay = None
+            if route is Route.CANARY and self.route is route:
+                self._canary_taken += session.relay.taken - len(session.relay.ledger)
+                first = terms.share.first if terms.share else None
+                self._canary_done = first is not None and self._canary_taken >= first
+            if session.target_lost and not self._ending:
+                self._suspect(session, link, time.monotonic() - began)
+            elif time.monotonic() - began > SOON:
+                self._losses = 0
 
-    def _over(self, relay: Relay, now: float) -> bool:
-        """Whether the relay or the target ends the subscription; an exception if that is a fault."""
-        if relay.surprise is not None and relay.surprise.reason == "window":
-            self._fits = relay.fits
-            log.info('queue "%s": %s: %d at a time from now on', self.queue, relay.surprise.text, self._fits)
-            return True
-        if relay.surprise is not None:
-            raise Faulted(f'queue "{self.queue}": {relay.surprise.text}')
-        down = self._link.down()
+    def _over(self, link: Link) -> bool:
+        """Whether to leave for a reason that is not the subscription's own."""
+        down = link.down()
         if down is not None:
             self._say("leaving", down)
-            return True
-        if relay.finished:
-            self._canary_done = True
-            return True
-        oldest = relay.ledger.oldest()
-        if oldest is not None and now - oldest > STALL:
-            raise Faulted(
-                f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; '
-                "the old workers have the queue meanwhile"
-            )
-        return False
+        return down is not None or self._ending
 
-    def _leave(self, relay: Relay, source: Channel, target: Channel) -> None:
-        """Cancel, wait for the last confirms, ack what is safe."""
-        if source.error is not None:
+    def _suspect(self, session: Session, link: Link, lasted: float) -> None:
+        """The target's connection is gone: for one of our messages?"""
+        unanswered = session.relay.ledger.unanswered()
+        said = link.target.close_code in HARD
+        if self._apart:
+            self._learnt.search.closed(unanswered, said=said)
             return
-        try:
-            if not source.cancelled:
-                source.cancel(TAG)
-            until = time.monotonic() + LAST_CONFIRMS
-            while relay.ledger.unconfirmed and target.error is None and (left := until - time.monotonic()) > 0:
-                self.wake.clear()
-                self.wake.wait(min(left, PACED_TICK))
-        except BridgeError as fault:
-            log.debug("leaving: %s", fault)
-        relay.last_turn()
-        self._link.flush()
-
-    def _explain(self, fault: ChannelClosed) -> BridgeError:
-        """What a channel that the broker closed means for this queue."""
-        size = _TOO_LARGE.search(fault.text)
-        if size is not None:
-            self._max_message = int(size[1])
-            return Faulted(
-                f'queue "{self.queue}": a message is larger than the {size[1]} bytes the target takes; '
-                "it is exported on the next try"
+        if not unanswered or (lasted > SOON and not said):
+            self._losses = 0
+            return
+        self._losses += 1
+        if said or self._losses >= LOSSES:
+            self._losses = 0
+            self._apart = True
+            self._learnt.search.closed(unanswered, said=said)
+            log.warning(
+                'queue "%s": the target closed its connection on what may be one of %d messages; '
+                "looking for it on connections of its own",
+                self.queue,
+                len(unanswered),
             )
-        if fault.code == 404:
-            self._exits.doubt(fault.text)
-        return Faulted(f'queue "{self.queue}": {fault}')
+
+    def _search_apart(self) -> None:
+        """Move on connections of the queue's own until the message is found, or all that were suspect are through."""
+        with self._shared.turn_apart:
+            link = self._shared.link_apart()
+            link.on_change = self.wake.set
+            link.on_alert = lambda _numbers: self.wake.set()
+            try:
+                link.open()
+                self._subscribe(link)
+            finally:
+                link.close()
+                if self._learnt.search.prefetch is None:
+                    self._apart = False

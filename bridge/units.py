@@ -1,4 +1,4 @@
-"""Sizes and rates as people write them, and back: pure functions, checked where they are read."""
+"""Sizes, rates and durations as people write them, and back: pure functions, checked where they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _BYTES: dict[str, int] = {
 }
 #: Seconds per unit of a rate.
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+#: Seconds per unit of a duration.
+_DURATIONS = {**_SECONDS, "d": 86400}
 _SIZE = re.compile(r"(\d+)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(r"(\d+)\s*([smhd])", re.ASCII)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*([smh])", re.ASCII)
 
 #: Messages per second. Slower than one in 30 s, a fetched message could wait for more than 60 s, which none may.
@@ -55,6 +58,24 @@ def parse_rate(text: str) -> float:
     if not SLOWEST <= rate <= FASTEST:
         raise ValueError("outside of 2/m to 1000000/s")
     return rate
+
+
+def parse_duration(text: str) -> int:
+    """Return the seconds that `7d`, `12h`, `30m` or `45s` mean.
+
+    Raises:
+        ValueError: it is no duration.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("not a number of s, m, h or d")
+    return int(match[1]) * _DURATIONS[match[2]]
+
+
+def show_duration(seconds: int) -> str:
+    """Return `seconds` in the largest unit that shows it as a whole number; `parse_duration` reads it back."""
+    unit = next(unit for unit in "dhms" if seconds % _DURATIONS[unit] == 0)
+    return f"{seconds // _DURATIONS[unit]}{unit}"
 
 
 def show_rate(rate: float) -> str:

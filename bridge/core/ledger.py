@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from bridge.core import frames
+
 #: One message between the source and the target: its tag, its header and body frames as they were sent, when that was
 #: (seconds of a
 #: monotonic clock), and whether it went into the ladder. A plain tuple: there is one for every message that moves.
@@ -26,7 +28,19 @@ class LedgerError(Exception):
 class Ledger:
     """The messages in flight of one queue on one pair of channels."""
 
-    __slots__ = ("_back", "_entries", "_low", "_open", "_safe", "_sent", "bytes", "lag")
+    __slots__ = (
+        "_absent",
+        "_back",
+        "_distrusted",
+        "_entries",
+        "_held",
+        "_low",
+        "_open",
+        "_safe",
+        "_sent",
+        "bytes",
+        "lag",
+    )
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
@@ -35,8 +49,14 @@ class Ledger:
         #: source.
         self._safe: set[int] = set()
         self._back: set[int] = set()
+        #: Of those that stay, the ones that the target does not have: of the look-alikes of a returned one, it has all
+        #: but one.
+        self._absent: set[int] = set()
+        self._distrusted = False
         self._sent = 0
         self._low = 1
+        #: Tags of what goes elsewhere.
+        self._held: set[int] = set()
         #: Bytes of all messages that are not yet acked.
         self.bytes = 0
         #: Seconds from publish to confirm of the message confirmed last.
@@ -51,16 +71,29 @@ class Ledger:
         """How many publishes still wait for the broker's word."""
         return len(self._open)
 
-    @property
-    def at_risk(self) -> int:
-        """How many messages the target may have although they go back to the source: if the channel ends now, they
+    def at_risk(self) -> list[bytes]:
+        """The messages that the target may have although they go back to the source, if the channel ends now: they
         may be doubled.
         """
-        return sum(tag not in self._back for tag, _, _, _ in self._entries)
+        held = self._held
+        return [wire for tag, wire, _, _ in self._entries if tag not in self._absent and tag not in held]
+
+    def unanswered(self) -> list[bytes]:
+        """The messages that were published and neither confirmed nor refused, in the order of their publishes."""
+        return [entry[1] for entry in self._open.values()]
+
+    @property
+    def safe(self) -> frozenset[int]:
+        """Tags of the messages that arrived, and are not acked yet."""
+        return frozenset(self._safe)
 
     def oldest(self) -> float | None:
         """When the oldest publish without an answer was sent; None when there is none."""
         return next(iter(self._open.values()))[2] if self._open else None
+
+    def oldest_taken(self) -> float | None:
+        """When the oldest message that is not acked was taken; None when there is none."""
+        return self._entries[0][2] if self._entries else None
 
     def send(self, tag: int, wire: bytes, at: float, ladder: bool) -> None:
         """A delivery was published; it gets the next sequence number of the channel."""
@@ -73,11 +106,24 @@ class Ledger:
     def hold(self, tag: int, wire: bytes, at: float) -> None:
         """A delivery was taken and goes somewhere else than to a publish; `release` it when it is safe there."""
         self._entries.append((tag, wire, at, False))
+        self._held.add(tag)
         self.bytes += len(wire)
 
     def release(self, tag: int) -> None:
         """What was held is safe elsewhere, and may be acked."""
         self._safe.add(tag)
+
+    def release_all(self) -> int:
+        """Nothing has to be waited for any more, all may be acked; return how many had no answer yet."""
+        before = len(self._safe)
+        self._open.clear()
+        self._safe.update([entry[0] for entry in self._entries])
+        return len(self._safe) - before
+
+    def distrust(self) -> None:
+        """Which messages arrived is not known any more: none is safe, now or later."""
+        self._distrusted = True
+        self._safe.clear()
 
     def _answered(self, seq: int, multiple: bool) -> list[Entry]:
         """Take the entries that an answer of the broker speaks of."""
@@ -105,6 +151,8 @@ class Ledger:
             self.lag = at - entries[-1][2]
         if self._back:
             entries = [entry for entry in entries if entry[0] not in self._back]
+        if self._distrusted:
+            return []
         self._safe.update([entry[0] for entry in entries])
         return entries
 
@@ -115,42 +163,79 @@ class Ledger:
             LedgerError: `seq` is not in flight.
         """
         entries = self._answered(seq, multiple)
-        self._back.update(entry[0] for entry in entries)
+        refused = [entry[0] for entry in entries]
+        self._back.update(refused)
+        self._absent.update(refused)
         return len(entries)
 
     def returned(self, header: bytes, bodies: bytes) -> bool:
         """A message came back, known by its header frame and body frames; whether it is one of ours.
 
-        RabbitMQ from 3.13 on writes the header of a return anew (semantics.md, 6.1): where no header is the same, the
-        body decides.
+        Two that are the same in every byte are as good as each other. RabbitMQ from 3.13 on writes the header of a
+        return anew (semantics.md, 6.1), but never a body: then none of those with the same body may be acked. The next
+        that comes back may be one of them.
         """
-        sent = [(tag, wire) for tag, wire, _, _ in self._open.values() if tag not in self._back]
-        same = next((tag for tag, wire in sent if wire.startswith(header)), None)
-        if same is None and bodies:
-            same = next((tag for tag, wire in sent if wire.endswith(bodies)), None)
-        if same is None:
+        body, known = frames.body_of(bodies, 0), self._absent
+        same = [(tag, wire) for tag, wire, _, _ in self._open.values() if tag not in known and _body(wire) == body]
+        exact = next((tag for tag, wire in same if wire.startswith(header)), None)
+        if exact is not None:
+            self._back.add(exact)
+            self._absent.add(exact)
+            return True
+        self._back.update([tag for tag, _ in same])
+        if len(same) == 1:
+            self._absent.add(same[0][0])
+        return bool(same)
+
+    def ackable(self, most: int = -1, also: Ledger | None = None) -> list[Entry]:
+        """Take the longest run of confirmed messages from the front, at most `most` of them.
+
+        All tags up to the last one's may be acked with `multiple`.
+
+        Args:
+            most: -1 is any number.
+            also: where each message must be safe as well; it has the same ones in the same order.
+        """
+        entries, safe = self._entries, self._safe
+        found: list[Entry] = []
+        while entries and most and entries[0][0] in safe and (also is None or also.take_first()):
+            entry = entries.popleft()
+            found.append(entry)
+            safe.remove(entry[0])
+            self.bytes -= len(entry[1])
+            most -= 1
+        if self._held:
+            self._held.difference_update([entry[0] for entry in found])
+        return found
+
+    def take_first(self) -> bool:
+        """Take the oldest message if it is safe; whether it was."""
+        entries = self._entries
+        if not entries or entries[0][0] not in self._safe:
             return False
-        self._back.add(same)
+        tag, wire, _, _ = entries.popleft()
+        self._safe.remove(tag)
+        self._held.discard(tag)
+        self.bytes -= len(wire)
         return True
 
-    def ackable(self, most: int = -1) -> int:
-        """Take the longest run of confirmed messages from the front, at most `most` of them; return the last tag, 0
-        if none.
-
-        All tags up to it may be acked with `multiple`.
-        """
-        entries, safe, tag = self._entries, self._safe, 0
-        while entries and most and entries[0][0] in safe:
-            tag, wire, _, _ = entries.popleft()
-            safe.remove(tag)
-            self.bytes -= len(wire)
-            most -= 1
-        return tag
-
-    def scattered(self) -> list[int]:
+    def scattered(self, also: Ledger | None = None) -> list[int]:
         """Take the confirmed messages behind ones that are not: their tags may be acked one by one."""
-        found = [entry for entry in self._entries if entry[0] in self._safe]
-        self._entries = deque(entry for entry in self._entries if entry[0] not in self._safe)
-        self._safe.clear()
+        if also is None:
+            return self._take(self.safe)
+        both = self.safe & also.safe
+        also._take(both)
+        return self._take(both)
+
+    def _take(self, tags: frozenset[int]) -> list[int]:
+        found = [entry for entry in self._entries if entry[0] in tags]
+        self._entries = deque(entry for entry in self._entries if entry[0] not in tags)
+        self._safe -= tags
+        self._held -= tags
         self.bytes -= sum(len(wire) for _, wire, _, _ in found)
         return [entry[0] for entry in found]
+
+
+def _body(wire: bytes) -> bytes:
+    """The body of a message given as its header frame and body frames."""
+    return frames.body_of(wire, frames.frame_at(wire, 0)[2] + frames.OVERHEAD)

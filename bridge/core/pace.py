@@ -27,6 +27,28 @@ def share(window: int, queues: int) -> int:
     return min(window, max(_LEAST_SHARE, window // queues))
 
 
+class Budget:
+    """Bytes that the messages in flight of all queues together may have."""
+
+    __slots__ = ("total", "used")
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+
+    def take(self, size: int) -> bool:
+        """Take `size` bytes, unless that is too much; a message larger than the whole passes alone."""
+        if self.used and self.used + size > self.total:
+            return False
+        self.used += size
+        return True
+
+    @property
+    def room(self) -> bool:
+        """Whether there is room for those that waited: half of it is free."""
+        return self.used <= self.total // 2
+
+
 class Pace(Protocol):
     """When acks may go out."""
 

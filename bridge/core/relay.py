@@ -16,9 +16,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bridge.core import eta, frames, ladder, properties
-from bridge.core.ledger import Ledger, LedgerError
-from bridge.core.pace import Pace
+from bridge.core import edits, eta, frames, ladder, properties
+from bridge.core.copies import Copies
+from bridge.core.envelope import fingerprint
+from bridge.core.gathered import Gathered
+from bridge.core.ledger import Entry, Ledger, LedgerError
+from bridge.core.pace import Budget, Pace
 
 _NULL = ord("V")
 _STRING = ord("S")
@@ -29,11 +32,10 @@ _TASK = b"\x04task"
 _LOOKED_AT = properties.HEADERS | properties.EXPIRATION | properties.USER_ID
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
-#: RabbitMQ 4.0 to 4.2 puts a priority above this in a class of its own, which holds back due messages of the ladder
-#: (semantics.md, 8.2).
-PRIORITY_CAP = 4
-#: Seconds for which an ack that was written may not have reached the source.
+#: Seconds for which an ack that was written may not have reached a source that is heard.
 ACK_UNDER_WAY = 1.0
+#: Bytes up to which an acked message is kept whole for that time; of a larger one only its header is.
+_KEPT_WHOLE = 4096
 
 
 @dataclass(slots=True)
@@ -49,6 +51,9 @@ class Counts:
     eta_unreadable: int = 0
     priority_capped: int = 0
     exported: int = 0
+    quarantined: int = 0
+    copied: int = 0
+    backup_missed: int = 0
     redelivered: int = 0
     possible_duplicates: int = 0
 
@@ -58,6 +63,16 @@ class Surprise(NamedTuple):
 
     reason: str
     text: str
+
+
+class Held(NamedTuple):
+    """A message that no publish can carry: to be set apart, then `Relay.set_apart`."""
+
+    tag: int
+    #: Header frame and body frames.
+    wire: bytes
+    #: `too-large`, `header-too-large`, `malformed`, `closes-channel`; `copy-too-large` moves, and needs a file as copy.
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +85,6 @@ class Destination:
     frame_max: int = 131072
     #: Bytes of the largest body the broker takes; None while it is not known.
     max_message: int | None = None
-    #: Bytes of messages in flight above which nothing more is published.
-    window_bytes: int = 64 * 1024**2
     #: Cap the priority of what goes into the ladder (design, section 4.11).
     cap_priority: bool = False
 
@@ -79,30 +92,71 @@ class Destination:
 class Outbox:
     """What the relays of one pair of connections want sent, and which of them want to be looked at."""
 
-    __slots__ = ("alerts", "to_source", "to_target")
+    __slots__ = ("alerts", "heard", "to_backup", "to_source", "to_target")
 
     def __init__(self) -> None:
         self.to_target: list[bytes] = []
         self.to_source: list[bytes] = []
+        self.to_backup: list[bytes] = []
+        #: When something came from the source last, in monotonic seconds: acks written long before it have arrived.
+        self.heard = 0.0
         #: Channels whose relay stopped, finished, or holds a message that no publish can carry.
         self.alerts: set[int] = set()
 
 
 class Relay:
-    """The messages of one queue on one channel number, from one subscription to its end."""
+    """The messages of one queue on one channel number, from one subscription to its end.
 
-    def __init__(self, channel: int, to: Destination, pace: Pace, counts: Counts, out: Outbox) -> None:
+    Args:
+        channel: its number on all connections.
+        to: where the messages go.
+        pace: how fast.
+        counts: what happened is added to these.
+        out: what is to be sent.
+        budget: bytes in flight, shared with other relays.
+        copies: the second publish of each message; None without backup.
+        unsure: how many of the messages that come redelivered are kept in `came_again`: after a crash, those that
+            were in flight.
+        poison: fingerprints of messages that close a channel.
+    """
+
+    def __init__(
+        self,
+        channel: int,
+        to: Destination,
+        pace: Pace,
+        counts: Counts,
+        out: Outbox,
+        *,
+        budget: Budget | None = None,
+        copies: Copies | None = None,
+        unsure: int = 0,
+        poison: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.channel = channel
         self.to = to
         self.pace = pace
         self.counts = counts
         self.ledger = Ledger()
+        self.copies = copies
         self.taken = 0
         self.surprise: Surprise | None = None
         #: After the surprise "window": how many such messages fit into it.
         self.fits = 0
-        #: Tag and frames of messages that no publish can carry: to be written to a file, then `exported`.
-        self.too_large: list[tuple[int, bytes]] = []
+        #: Most messages in flight since it was last reset.
+        self.fullest = 0
+        self.held: list[Held] = []
+        self.unsure = unsure
+        #: Header frames of messages that came redelivered when the bridge itself may have had them before.
+        self.came_again: list[bytes] = []
+        self._budget = budget or Budget(1 << 62)
+        #: Bytes of it that are in use here.
+        self._reserved = 0
+        self._poison = poison
+        self._also = None if copies is None else copies.ledger
+        if copies is not None:
+            copies.on_fault = lambda text: self.stop("backup", text)
+            copies.on_turn = self.turn
         self._out = out
         self._to_target = out.to_target
         self._to_source = out.to_source
@@ -114,9 +168,10 @@ class Relay:
         for level in range(ladder.LEVELS):
             head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
             self._levels.append(head[: -len(self._exit) - ladder.BITS])
-        self._gathered: _Gathered | None = None
-        #: When the last acks were written, and for how many messages each.
-        self._acks: deque[tuple[float, int]] = deque()
+        self._gathered: Gathered | None = None
+        #: When the last acks were written, and for which messages each.
+        self._acks: deque[tuple[float, list[bytes]]] = deque()
+        self._acked = 0
 
     def stop(self, reason: str, text: str) -> None:
         """Publish nothing more; the first reason stays."""
@@ -141,20 +196,28 @@ class Relay:
         """
         if self.surprise is not None:
             return
-        if self.ledger.bytes > self.to.window_bytes:
-            # What comes beyond it is not kept: it goes back with the channel, and fewer are asked for then.
-            self.fits = max(1, self.to.window_bytes * len(self.ledger) // self.ledger.bytes)
-            self.stop("window", f"more than {self.to.window_bytes} bytes in flight")
+        budget = self._budget
+        bulk = len(wire)
+        if budget.used + bulk > budget.total and budget.used:
+            self._no_room()
             return
+        budget.used += bulk
+        self._reserved += bulk
         self.taken += 1
-        counts = self.counts
-        counts.taken += 1
-        counts.redelivered += redelivered
+        self.counts.taken += 1
+        if redelivered:
+            self._came_again(wire)
+        if self._poison and fingerprint(wire) in self._poison:
+            self._hold(tag, wire, at, "closes-channel")
+            return
+        if self.copies is not None and not self.copies.send(tag, wire, wall, at):
+            self.held.append(Held(tag, wire, "copy-too-large"))
+            self._out.alerts.add(self.channel)
         stop = 7 + size
         start = _LIST
         if flags & properties.CONTENT_TYPE:
             start += 1 + wire[start]
-        if flags & properties.CONTENT_ENCODING:
+        if flags & properties.CONTENT_ENCODING and start < stop:
             start += 1 + wire[start]
         find = wire.find
         hit = find(_ETA, start, stop)
@@ -192,8 +255,8 @@ class Relay:
             self._deliver_slowly(tag, wire, stop - 7, wall, at)
             return
         if self.to.cap_priority and flags & properties.PRIORITY:
-            table = start + 4 + int.from_bytes(wire[start : start + 4], "big")
-            if wire[table + bool(flags & properties.DELIVERY_MODE)] > PRIORITY_CAP:
+            given = start + 4 + int.from_bytes(wire[start : start + 4], "big") + bool(flags & properties.DELIVERY_MODE)
+            if given >= stop or wire[given] > edits.PRIORITY_CAP:
                 self._deliver_slowly(tag, wire, stop - 7, wall, at)
                 return
         try:
@@ -219,106 +282,92 @@ class Relay:
             found = properties.spans(payload)
             table = found.get(properties.HEADERS)
             entries = list(properties.fields(payload, *table)) if table else []
-        except properties.Malformed as fault:
-            self.stop("malformed", f"delivery {tag} has a content header that is not AMQP 0-9-1: {fault}")
+        except properties.Malformed:
+            self._set_aside(tag, wire, at, "malformed")
             return
-        body_size = int.from_bytes(payload[4:12], "big")
-        if self.to.max_message is not None and body_size > self.to.max_message:
-            self._hold(tag, wire, at)
+        if self.to.max_message is not None and int.from_bytes(payload[4:12], "big") > self.to.max_message:
+            self._set_aside(tag, wire, at, "too-large")
             return
-        due = self._due_at(payload, found, entries, wire, bodies)
-        delay = 0 if due is None else eta.delay(due, wall)
-        edited = self._edit(payload, found, entries, delay, wall)
-        if len(edited) + frames.OVERHEAD > self.to.frame_max:
-            # A header is one frame; for one that is too large the target closes the connection, and all queues with it.
-            self._hold(tag, wire, at)
-            return
-        if edited is not payload or len(wire) >= self.to.frame_max:
-            wire = self._rebuild(edited, wire, bodies)
-        self._publish(tag, wire, delay, at)
-
-    def _hold(self, tag: int, wire: bytes, at: float) -> None:
-        """Keep what no publish can carry, to be exported."""
-        self.ledger.hold(tag, wire, at)
-        self.too_large.append((tag, wire))
-        self._out.alerts.add(self.channel)
-
-    def _due_at(
-        self, payload: bytes, found: properties.Spans, entries: list[properties.Field], wire: bytes, bodies: int
-    ) -> float | None:
-        """When the task is due, in UTC epoch seconds; None when at once (design, section 4.6)."""
-        task = due = None
-        for entry in entries:
-            if entry.name == b"eta":
-                due = entry
-            elif entry.name == b"task":
-                task = entry
+        delay = 0
         try:
-            if task is not None and due is not None:
-                return eta.of_header_value(due.tag, properties.text(payload, due))
-            if task is not None and wire[bodies + 7 : bodies + 8] == b"[":
-                # Protocol 2 in JSON always is a list; only a hybrid of both protocols is a mapping.
-                return None
-            compression = next(
-                (properties.text(payload, entry) for entry in entries if entry.name == b"compression"), None
-            )
-            return eta.of_body(
-                frames.body_of(wire, bodies),
-                properties.string(payload, found.get(properties.CONTENT_TYPE)),
-                properties.string(payload, found.get(properties.CONTENT_ENCODING)),
-                compression,
-                hybrid=task is not None,
-            )
+            due = edits.due_at(payload, found, entries, wire, bodies)
+            delay = 0 if due is None else eta.delay(due, wall)
         except eta.Unreadable:
             self.counts.eta_unreadable += 1
-            return None
-
-    def _edit(
-        self, payload: bytes, found: properties.Spans, entries: list[properties.Field], delay: int, wall: float
-    ) -> bytes:
-        """Cut out what must not travel (design, section 4.4 and 4.11); `payload` itself when there is nothing to do."""
-        kept = [entry for entry in entries if not properties.is_cut(entry.name)]
-        drop = 0
-        priority = expiration = None
-        user = found.get(properties.USER_ID)
-        if user is not None and properties.string(payload, user) != self.to.user:
-            drop |= properties.USER_ID
-        if properties.EXPIRATION in found:
-            if delay:
-                drop |= properties.EXPIRATION
-            else:
-                expiration = _time_left(payload, entries, wall)
-        span = found.get(properties.PRIORITY)
-        if delay and self.to.cap_priority and span is not None and payload[span[0]] > PRIORITY_CAP:
-            priority = PRIORITY_CAP
+        to = self.to
+        edited = edits.edit(
+            payload, found, entries, user=to.user, ladder=delay > 0, cap_priority=to.cap_priority, wall=wall
+        )
+        if len(edited) + frames.OVERHEAD > to.frame_max:
+            # A header is one frame; for one that is too large the target closes the connection, and all queues with it.
+            self._set_aside(tag, wire, at, "header-too-large")
+            return
+        if delay and to.cap_priority and edits.priority_of(payload, found) > edits.PRIORITY_CAP:
             self.counts.priority_capped += 1
-        if len(kept) == len(entries) and not drop and expiration is None and priority is None:
-            return payload
-        table = kept if len(kept) < len(entries) else None
-        return properties.edit(payload, found, table=table, expiration=expiration, drop=drop, priority=priority)
+        if edited is not payload or not edits.fits(wire, bodies, to.frame_max):
+            wire = self._recut(edited, wire, bodies)
+        self._publish(tag, wire, delay, at)
 
-    def _rebuild(self, payload: bytes, wire: bytes, bodies: int) -> bytes:
-        """Put a new header before the body, and cut the body again where the target's frames are smaller."""
-        header = frames.header_frame(self.channel, payload)
-        largest = frames.frame_at(wire, bodies)[2] + frames.OVERHEAD if bodies < len(wire) else 0
-        if largest <= self.to.frame_max:
-            return header + wire[bodies:]
-        return header + frames.body_frames(self.channel, frames.body_of(wire, bodies), self.to.frame_max)
+    def _recut(self, payload: bytes, wire: bytes, bodies: int) -> bytes:
+        made = edits.rebuild(self.channel, payload, wire, bodies, self.to.frame_max)
+        self._give(len(wire) - len(made))
+        return made
+
+    def _give(self, size: int) -> None:
+        """So many bytes are not in flight any more."""
+        self._budget.used -= size
+        self._reserved -= size
+
+    def _set_aside(self, tag: int, wire: bytes, at: float, reason: str) -> None:
+        """Hold a message of which a copy was sent already: that one counts for nothing."""
+        self.ledger.hold(tag, wire, at)
+        self.held.append(Held(tag, wire, reason))
+        self._out.alerts.add(self.channel)
+
+    def _hold(self, tag: int, wire: bytes, at: float, reason: str) -> None:
+        """Hold a message; what it is set apart in is its copy."""
+        if self.copies is not None:
+            self.copies.skip(tag, at)
+        self._set_aside(tag, wire, at, reason)
+
+    def _no_room(self) -> None:
+        """What comes beyond the window is not kept: it goes back with the channel, and fewer are asked for then."""
+        self.fits = max(1, len(self.ledger) * 3 // 4)
+        self.stop("window", f"more than {self._budget.total} bytes would be in flight")
+
+    def _came_again(self, wire: bytes) -> None:
+        self.counts.redelivered += 1
+        if self.unsure:
+            self.unsure -= 1
+            self.came_again.append(_head(wire))
 
     def begin(self, tag: int, redelivered: int) -> None:
         """A delivery began whose content is not whole yet."""
-        self._gathered = _Gathered(tag, redelivered)
+        self._gathered = Gathered(tag, redelivered)
 
     def gather(self, kind: int, wire: bytes, wall: float, at: float) -> None:
         """The next header or body frame of the delivery that was begun."""
         gathered = self._gathered
         if gathered is None:
             raise frames.FrameError(f"content frame on channel {self.channel} without a delivery before it")
-        if gathered.add(kind, wire):
+        whole = gathered.add(kind, wire)
+        if kind == frames.HEADER and self.surprise is None:
+            size = gathered.left + len(wire)
+            if self._budget.take(size):
+                self._reserved += size
+                gathered.reserved = size
+            else:
+                self._no_room()
+        if self.surprise is not None and not gathered.dropped:
+            gathered.drop()
+            self._give(gathered.reserved)
+            gathered.reserved = 0
+        if whole:
             self._gathered = None
-            self.deliver(
-                gathered.tag, gathered.redelivered, b"".join(gathered.parts), gathered.size, gathered.flags, wall, at
-            )
+            if not gathered.dropped:
+                self._give(gathered.reserved)
+                joined = b"".join(gathered.parts)
+                self.deliver(gathered.tag, gathered.redelivered, joined, gathered.size, gathered.flags, wall, at)
 
     # -- from the target
     # ------------------------------------------------------------------------------------------------
@@ -356,45 +405,77 @@ class Relay:
         )
         if not self.ledger.returned(header, bodies):
             # Which one it was is not known: its confirm must not lead to an ack, so there are no more acks at all.
-            self.ledger = Ledger()
+            self.ledger.distrust()
 
     # -- to the source
     # --------------------------------------------------------------------------------------------------
 
-    def exported(self, tag: int) -> None:
-        """A message that was too large is safe in a file."""
-        self.counts.exported += 1
-        self.ledger.release(tag)
+    def set_apart(self, held: Held) -> None:
+        """What was held is safe in a file or in the quarantine."""
+        if held.reason == "copy-too-large":
+            if self.copies is not None:
+                self.copies.filed(held.tag)
+            return
+        self.ledger.release(held.tag)
 
     def turn(self, at: float) -> None:
         """Ack what may be acked: one `multiple` ack for the longest run (design, section 4.7)."""
         if self.pace.finished(self.taken):
             self._out.alerts.add(self.channel)
-        most = self.pace.allowed(at)
         before = len(self.ledger)
-        tag = self.ledger.ackable(most)
-        while self._acks and self._acks[0][0] < at - ACK_UNDER_WAY:
-            self._acks.popleft()
-        if tag:
-            count = before - len(self.ledger)
-            self.pace.used(count)
-            self._acks.append((at, count))
-            self._to_source.append(frames.ack(self.channel, tag, multiple=True))
+        if before > self.fullest:
+            self.fullest = before
+        most = self.pace.allowed(at)
+        bytes_before = self.ledger.bytes
+        found = self.ledger.ackable(most, self._also)
+        acks = self._acks
+        while acks and acks[0][0] < self._out.heard - ACK_UNDER_WAY:
+            self._acked -= len(acks.popleft()[1])
+        if found:
+            self._give(bytes_before - self.ledger.bytes)
+            self.pace.used(len(found))
+            self._to_source.append(frames.ack(self.channel, found[-1][0], multiple=True))
+            self._remember(at, found)
 
-    def doubtful(self, source_lost: bool) -> int:
-        """How many messages the target may have although they go back to the source, if all ends now.
+    def _remember(self, at: float, found: list[Entry]) -> None:
+        """Keep for a while what was acked: the ack may yet be lost with the connection.
 
-        When the source's connection is lost, its last acks may be lost with it.
+        The source never has more than the prefetch unacked, so no more than these can come again.
         """
-        return self.ledger.at_risk + (sum(count for _, count in self._acks) if source_lost else 0)
+        acks = self._acks
+        acks.append((at, [entry[1] if len(entry[1]) <= _KEPT_WHOLE else _head(entry[1]) for entry in found]))
+        self._acked += len(found)
+        while len(acks) > 1 and self._acked - len(acks[0][1]) >= self.pace.prefetch:
+            self._acked -= len(acks.popleft()[1])
+
+    def doubtful(self, source_lost: bool) -> list[bytes]:
+        """The messages that the target may have although they go back to the source, if all ends now.
+
+        When the source's connection is lost, its last acks may be lost with it. Each begins with its header frame.
+        """
+        found = self.ledger.at_risk()
+        if source_lost:
+            found += [wire for _, acked in self._acks for wire in acked]
+        return found
 
     def last_turn(self) -> None:
         """The subscription is gone: ack all that is confirmed; what is not stays with the source."""
-        tag = self.ledger.ackable()
-        if tag:
-            self._to_source.append(frames.ack(self.channel, tag, multiple=True))
-        for tag in self.ledger.scattered():
+        before = self.ledger.bytes
+        found = self.ledger.ackable(also=self._also)
+        if found:
+            self._to_source.append(frames.ack(self.channel, found[-1][0], multiple=True))
+        for tag in self.ledger.scattered(self._also):
             self._to_source.append(frames.ack(self.channel, tag, multiple=False))
+        self._give(before - self.ledger.bytes)
+
+    def close(self) -> None:
+        """Both channels are gone: what is left is not in flight any more."""
+        self.stop("ended", "the subscription ended")
+        self._give(self._reserved)
+        self._gathered = None
+        if self.copies is not None:
+            self.counts.copied += self.copies.copied
+            self.counts.backup_missed += self.copies.missed
 
     @property
     def finished(self) -> bool:
@@ -402,42 +483,6 @@ class Relay:
         return self.pace.finished(self.taken)
 
 
-class _Gathered:
-    """A delivery of which not all frames have come."""
-
-    __slots__ = ("flags", "left", "parts", "redelivered", "size", "tag")
-
-    def __init__(self, tag: int, redelivered: int) -> None:
-        self.tag = tag
-        self.redelivered = redelivered
-        self.parts: list[bytes] = []
-        self.size = self.flags = self.left = 0
-
-    def add(self, kind: int, wire: bytes) -> bool:
-        """Take a frame; whether the message is whole now."""
-        if kind == frames.HEADER:
-            if self.parts or len(wire) < frames.CONTENT_HEAD + 1:
-                raise frames.FrameError("content header out of place or too short")
-            _, _, self.size, _, _, self.left, self.flags = frames.content_at(wire)
-        else:
-            if not self.parts:
-                raise frames.FrameError("content body before its header")
-            self.left -= len(wire) - frames.OVERHEAD
-            if self.left < 0:
-                raise frames.FrameError("content body longer than its header announced")
-        self.parts.append(wire)
-        return self.left == 0
-
-
-def _time_left(payload: bytes, entries: list[properties.Field], wall: float) -> bytes | None:
-    """The expiration that is left by the absolute `expires` header, in milliseconds; None leaves it as it was
-    (semantics.md, 8.1).
-    """
-    for entry in entries:
-        if entry.name == b"expires" and entry.tag == ord("S"):
-            try:
-                left = eta.parse(properties.text(payload, entry).decode()) - wall
-            except (eta.Unreadable, UnicodeDecodeError):
-                return None
-            return b"%d" % max(1, int(left * 1000))
-    return None
+def _head(wire: bytes) -> bytes:
+    """The header frame of a message."""
+    return wire[: frames.frame_at(wire, 0)[2] + frames.OVERHEAD]

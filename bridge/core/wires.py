@@ -7,6 +7,8 @@ stopped with its reason, and never stops another; a stream that is out of step e
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from bridge.core import frames
 from bridge.core.frames import BODY, CONTENT_HEAD, DELIVER, END, HEADER, METHOD, OVERHEAD, FrameError
 from bridge.core.relay import Relay
@@ -92,7 +94,7 @@ def _whole_content(buffer: bytes, start: int, end: int, channel: int) -> int:
         return 0
     kind, at_channel, size, _, _, left, _ = _content_at(buffer, start)
     bodies: int = start + size + OVERHEAD
-    if kind != HEADER or at_channel != channel or bodies > end:
+    if kind != HEADER or at_channel != channel or bodies - start <= CONTENT_HEAD or bodies > end:
         return 0
     if buffer[bodies - 1] != END:
         frames.check_end(buffer, bodies)
@@ -103,11 +105,27 @@ def _whole_content(buffer: bytes, start: int, end: int, channel: int) -> int:
     return frames.content_stop(buffer, bodies, channel, left)
 
 
+class Publisher(Protocol):
+    """Whatever publishes with confirms on a channel of its own."""
+
+    def confirmed(self, seq: int, multiple: bool, at: float) -> None:
+        """The broker took the message `seq` (and all before it)."""
+
+    def nacked(self, seq: int, multiple: bool) -> None:
+        """The broker refused the message `seq` (and all before it)."""
+
+    def returned(self, code: int, text: str, key: str, header: bytes, bodies: bytes) -> None:
+        """The broker found no queue for a message; its confirm follows."""
+
+    def turn(self, at: float) -> None:
+        """All answers of a chunk were handed over."""
+
+
 class TargetWire:
-    """What comes from the new broker: confirms and returns."""
+    """What comes from a broker that is published to: confirms and returns."""
 
     def __init__(self) -> None:
-        self.relays: dict[int, Relay] = {}
+        self.relays: dict[int, Publisher] = {}
         self._cutter = frames.Cutter()
         self._returns: dict[int, _Return] = {}
 

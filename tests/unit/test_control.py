@@ -8,14 +8,19 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.clock import ClockWatch
 from bridge.control import Control
 from bridge.core.relay import Counts
 from bridge.core.route import Route, Verb
 from bridge.delayed import Exits
+from bridge.doubles import Doubles
 from bridge.errors import Unreachable
 from bridge.link import Link
 from bridge.metrics import TABLE
-from bridge.subscription import Subscription, Terms
+from bridge.session import Shared
+from bridge.subscription import Subscription
+from bridge.terms import Terms
+from tests.support import wire
 
 
 class FakeConnection:
@@ -49,22 +54,33 @@ def exits() -> FakeExits:
     return FakeExits()
 
 
+def shared_with(exits: FakeExits) -> Shared:
+    def refuse(*_: object) -> Any:
+        raise AssertionError("nothing moves here")
+
+    return Shared(cast("Exits", exits), lambda _: "quorum", refuse, Doubles(), refuse)
+
+
 @pytest.fixture
-def subscriptions(exits: FakeExits) -> list[Subscription]:
+def shared(exits: FakeExits) -> Shared:
+    return shared_with(exits)
+
+
+@pytest.fixture
+def subscriptions(shared: Shared) -> list[Subscription]:
     link = Link(lambda **_: cast("Any", FakeConnection("source")), lambda **_: cast("Any", FakeConnection("target")))
     made = []
     for number, name in enumerate(("a.q1", "q1"), start=2):
-        terms = Terms(
-            target=name, share=None, consumers=1, window=500, window_bytes=1 << 20, priority=1000, cap_priority=True
-        )
-        made.append(Subscription(name, number, terms, link, cast("Exits", exits), lambda _: "quorum", lambda *_: None))
+        terms = Terms(target=name, share=None, consumers=1, window=500, priority=1000, cap_priority=True)
+        made.append(Subscription(name, number, terms, link, shared))
     return made
 
 
 @pytest.fixture
-def control(subscriptions: list[Subscription], exits: FakeExits) -> Control:
+def control(subscriptions: list[Subscription], shared: Shared) -> Control:
     link = subscriptions[0]._link
-    return Control("main", link, cast("Exits", exits), ("amqp://u:***@old", "amqp://u:***@new"), lambda: subscriptions)
+    addresses = "amqp://u:***@old", "amqp://u:***@new"
+    return Control("main", link, shared, addresses, lambda: subscriptions, ClockWatch())
 
 
 def test_a_refused_queue_stays_and_says_why_the_others_move(
@@ -129,7 +145,31 @@ def test_the_snapshot_holds_every_number_for_each_queue_and_in_total(
 
 def test_without_queues_there_is_a_snapshot_too(exits: FakeExits):
     link = Link(lambda **_: cast("Any", FakeConnection("source")), lambda **_: cast("Any", FakeConnection("target")))
-    told = Control("main", link, cast("Exits", exits), ("", ""), list).snapshot()
+    told = Control("main", link, shared_with(exits), ("", ""), list, ClockWatch()).snapshot()
     assert told["queues"] == []
     # Whoever reads totals does not ask first whether there are queues.
     assert told["totals"]["moved"] == 0
+
+
+def test_possible_duplicates_are_listed_by_task(
+    control: Control, subscriptions: list[Subscription], shared: Shared, caplog: pytest.LogCaptureFixture
+):
+    subscriptions[0].counts.possible_duplicates = 2
+    shared.doubles.add("a.q1", [wire.task(id="one"), wire.task(id="two")], "came again after a restart")
+    told = json.loads(json.dumps(control.duplicates()))
+    assert told["total"] == 2
+    assert [(one["queue"], one["id"], one["why"]) for one in told["listed"]] == [
+        ("a.q1", "one", "came again after a restart"),
+        ("a.q1", "two", "came again after a restart"),
+    ]
+    assert 'queue "a.q1": 2 possible duplicates (came again after a restart): one, two' in caplog.text
+
+
+def test_a_clock_that_was_set_is_in_the_snapshot(subscriptions: list[Subscription], shared: Shared):
+    wall = 1000.0
+    clock = ClockWatch(lambda: wall, lambda: 5.0)
+    control = Control("main", subscriptions[0]._link, shared, ("", ""), lambda: subscriptions, clock)
+    assert control.snapshot()["clock"] == {"jumps": 0, "last": None}
+    wall += 3600
+    clock.look()
+    assert control.snapshot()["clock"] == {"jumps": 1, "last": {"seconds": 3600.0, "at": "1970-01-01T01:16:40+00:00"}}

@@ -28,6 +28,10 @@ COVERED_BY: dict[str, str] = {
     "bridge/probe.py": "tests/functional/test_probe.py",
     "bridge/link.py": "tests/e2e/test_takeover.py",
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
+    "bridge/session.py": "tests/e2e/test_takeover.py",
+    "bridge/terms.py": "tests/e2e/test_takeover.py",
+    "bridge/apart.py": "tests/e2e/test_odd_ones.py",
+    "bridge/doubles.py": "tests/unit/test_control.py",
     "bridge/republish.py": "tests/functional/test_republish.py",
     "bridge/config_faults.py": "tests/unit/test_config.py",
 }

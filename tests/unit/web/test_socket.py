@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
 def test_the_status_is_answered(tmp_path: Path):
     path = str(tmp_path / "admin.sock")
     listener = listen(path)
-    server = serve(listener, app(lambda: {"version": "1", "queues": []}))
+    server = serve(listener, app(lambda: {"version": "1", "queues": []}, lambda: {"total": 0, "listed": []}))
 
     def ask(request: bytes) -> bytes:
         with gevent.socket.socket(socket.AF_UNIX) as end:
@@ -68,6 +68,8 @@ def test_the_status_is_answered(tmp_path: Path):
 
     told = ask(b"GET /api/status HTTP/1.0\r\nHost: bridge\r\n\r\n")
     assert json.loads(told.partition(b"\r\n\r\n")[2]) == {"version": "1", "queues": []}
+    told = ask(b"GET /api/duplicates HTTP/1.0\r\nHost: bridge\r\n\r\n")
+    assert json.loads(told.partition(b"\r\n\r\n")[2]) == {"total": 0, "listed": []}
     assert ask(b"POST /api/status HTTP/1.0\r\nContent-Length: 0\r\n\r\n").startswith(b"HTTP/1.1 405 ")
     assert ask(b"GET /nothing HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404 ")
     # The command asks from a process of its own, here from a thread.

@@ -1,0 +1,438 @@
+"""One subscription of one queue, from its beginning to its end.
+
+1. Before the first delivery: channels are open, confirms are on, the backup's stream is there.
+2. An orderly end cancels first, waits for the confirms, acks, and only then closes the channels: no message is doubled.
+3. Every other end closes the source channel: what is not acked is back in the old queue at once, and the old workers
+   have it.
+4. What may have been doubled thereby is listed before anything else happens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gevent.event import Event
+from gevent.lock import RLock
+
+from bridge.amqp import Channel, ChannelClosed
+from bridge.core.copies import Backup, Copies
+from bridge.core.envelope import fingerprint
+from bridge.core.pace import Free, Pace, share
+from bridge.core.relay import Counts, Destination, Held, Relay
+from bridge.core.search import Search
+from bridge.core.window import Window
+from bridge.delayed import Exits
+from bridge.doubles import Doubles
+from bridge.errors import BridgeError, Refused, Unreachable
+from bridge.link import Link
+from bridge.terms import Terms
+
+if TYPE_CHECKING:
+    from bridge.backup import Stream
+
+log = logging.getLogger("bridge.session")
+
+#: Our consumer's tag, a number behind it; each subscription has a channel of its own, so it need not be unique.
+TAG = "bridge"
+#: Seconds without a confirm after which the old workers get their queue back (the subscription ends; what is in
+#: flight may still be confirmed).
+STALL = 3.0
+#: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source.
+LAST_CONFIRMS = 20.0
+#: Seconds between two looks at our exit from the ladder while a queue moves.
+EXIT_WATCH = 10.0
+#: Seconds between looks at a subscription that nothing woke.
+TICK = 1.0
+#: The same where acks are held back to keep a rate.
+PACED_TICK = 0.05
+#: Seconds after which a subscription ends and begins anew when acks are held back: nothing stays unacked for a minute.
+HELD_BACK = 30.0
+
+_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured )?max size (\d+)")
+
+
+class Faulted(BridgeError):
+    """The queue cannot move now; it is tried again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shared:
+    """What all queues of the daemon use."""
+
+    exits: Exits
+    #: Type of a target queue by its name; None when it is not known.
+    target_type: Callable[[str], str | None]
+    #: Sets a message of a queue apart, and says where; an error leaves it with the source.
+    set_apart: Callable[[Link, str, Held], str]
+    doubles: Doubles
+    #: Makes a pair of connections for one queue alone.
+    link_apart: Callable[[], Link]
+    stream: Stream | None = None
+    #: Held by the queue that has connections of its own: one at a time.
+    turn_apart: RLock = dataclasses.field(default_factory=RLock)
+
+
+@dataclasses.dataclass(slots=True)
+class Learnt:
+    """What one subscription learns for the next."""
+
+    window: Window
+    search: Search = dataclasses.field(default_factory=Search)
+    #: Bytes of the largest body that the target takes; None while it is not known.
+    max_message: int | None = None
+    #: How many messages fit into the window's bytes, by the sizes seen when they did not.
+    fits: int = 1 << 16
+    #: How many of those that come redelivered may have been in flight in the process before this one.
+    unsure: int = 0
+
+
+class Session:
+    """The subscription.
+
+    Args:
+        queue: name of the source queue.
+        number: of its channels.
+        terms: what the configuration says.
+        pace: how much it may take.
+        link: the connections.
+        shared: what all queues use.
+        learnt: what was learnt before, and is learnt now.
+        counts: what happened is added to these.
+        wake: set by whoever wants the session to look around.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        number: int,
+        terms: Terms,
+        pace: Pace,
+        link: Link,
+        shared: Shared,
+        learnt: Learnt,
+        counts: Counts,
+        wake: Event,
+    ) -> None:
+        self.queue = queue
+        self.number = number
+        self.terms = terms
+        self._link = link
+        self._shared = shared
+        self._learnt = learnt
+        self._counts = counts
+        self._wake = wake
+        self._paced = not isinstance(pace, Free)
+        self._tags = 0
+        self._began = time.monotonic()
+        copies = self._copies()
+        self.relay = Relay(
+            number,
+            self._destination(),
+            pace,
+            counts,
+            link.out,
+            budget=link.budget,
+            copies=copies,
+            unsure=learnt.unsure,
+            poison=frozenset(learnt.search.found),
+        )
+        #: The target closed its whole connection while messages were in flight here.
+        self.target_lost = False
+
+    def _destination(self) -> Destination:
+        target = self._link.target
+        capped = self.terms.cap_priority and (4, 0) <= target.server_version < (4, 3)
+        return Destination(
+            self.terms.target,
+            target.user.encode(),
+            target.frame_max,
+            max_message=self._learnt.max_message,
+            cap_priority=capped,
+        )
+
+    def _copies(self) -> Copies | None:
+        stream, connection = self._shared.stream, self._link.backup
+        if stream is None or connection is None:
+            return None
+        try:
+            stream.ensure()
+            to = Backup(connection.frame_max, stream.max_message, stream.required)
+        except BridgeError:
+            if stream.required:
+                raise
+            to = Backup(required=False)
+        copies = Copies(self.number, self.queue, to, self._link.out.to_backup)
+        if stream.fault is not None:
+            copies.lost(stream.fault)
+        return copies
+
+    # -- from its beginning to its end
+    # -------------------------------------------------------------------------------------------
+
+    def run(self, moving: Callable[[], None], over: Callable[[], bool], fault: Callable[[BridgeError], None]) -> None:
+        """Subscribe, and stay until there is a reason to leave.
+
+        Args:
+            moving: told when messages may come.
+            over: asked again and again whether to leave.
+            fault: told why it leaves, before it waits for the last confirms.
+
+        Raises:
+            BridgeError: it ended because something failed.
+        """
+        link, number, relay = self._link, self.number, self.relay
+        wires = link.source_wire, link.target_wire, link.backup_wire
+        source = target = backup = None
+        try:
+            target = link.target.channel(number)
+            target.on_end = lambda: self._cut("the target's channel closed")
+            target.confirm_select()
+            backup = self._open_backup()
+            source = link.source.channel(number)
+            source.on_end = lambda: self._cut("the source's channel closed")
+            wires[0].relays[number] = relay
+            wires[1].relays[number] = relay
+            self._consume(source)
+            moving()
+            try:
+                self._watch(source, target, over)
+            except Faulted as why:
+                # Said before the last confirms are waited for: leaving takes its time when the target is silent.
+                fault(why)
+                raise
+            finally:
+                self._leave(source, target)
+        except ChannelClosed as why:
+            raise self._explain(why, target, backup) from None
+        finally:
+            relay.stop("ended", "the subscription ended")
+            self.target_lost = target is not None and isinstance(target.error, Unreachable)
+            for channel, wire in ((source, wires[0]), (target, wires[1]), (backup, wires[2])):
+                if channel is not None:
+                    channel.on_end = lambda: None
+                    channel.close()
+                    wire.forget(number)
+            self._settle(source)
+
+    def _settle(self, source: Channel | None) -> None:
+        """The books of what was in flight: it is back with the source, and the target may have it too."""
+        lost = source is not None and isinstance(source.error, Unreachable)
+        relay = self.relay
+        doubtful = relay.doubtful(lost)
+        self._counts.possible_duplicates += len(doubtful)
+        self._shared.doubles.add(self.queue, doubtful, "in flight when the connection was lost")
+        self._came_again()
+        self._learnt.unsure = relay.unsure
+        relay.close()
+
+    def _open_backup(self) -> Channel | None:
+        """The backup's channel, if copies are made."""
+        copies, connection = self.relay.copies, self._link.backup
+        if copies is None or connection is None or copies.over:
+            return None
+        channel = connection.channel(self.number)
+        channel.on_end = lambda: self._lost_backup(copies, channel)
+        channel.confirm_select()
+        self._link.backup_wire.relays[self.number] = copies
+        return channel
+
+    def _lost_backup(self, copies: Copies, channel: Channel) -> None:
+        text = f"the backup's channel closed: {channel.error}"
+        if self._shared.stream is not None:
+            size = _TOO_LARGE.search(str(channel.error))
+            if size is not None:
+                self._shared.stream.max_message = int(size[1])
+            else:
+                self._shared.stream.doubt(text)
+        copies.lost(text)
+        self._wake.set()
+
+    def _cut(self, text: str) -> None:
+        """A channel is gone, told from the hub: nothing more may be published under its number."""
+        self.relay.stop("cut", text)
+        self._wake.set()
+
+    def _consume(self, source: Channel) -> None:
+        """Have messages come, as many at once as the pace allows."""
+        source.qos(self.relay.pace.prefetch)
+        self._tags += 1
+        source.consume(self.queue, f"{TAG}-{self._tags}", self.terms.priority)
+
+    def _resize(self, source: Channel, size: int) -> None:
+        """Another prefetch: a second consumer before the first one leaves, so that no message goes by us."""
+        log.debug('queue "%s": %d messages in flight from now on', self.queue, size)
+        self.relay.pace.prefetch = size
+        before = f"{TAG}-{self._tags}"
+        self._consume(source)
+        source.cancel(before)
+
+    # -- while it moves
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _watch(self, source: Channel, target: Channel, over: Callable[[], bool]) -> None:
+        """Stay subscribed until there is a reason to leave; an exception is the reason of a fault."""
+        tick = PACED_TICK if self._paced else TICK
+        relay, learnt = self.relay, self._learnt
+        verified = looked = time.monotonic()
+        confirmed = self._counts.confirmed
+        while True:
+            self._wake.wait(tick)
+            self._wake.clear()
+            for channel in (source, target):
+                if channel.error is not None:
+                    raise channel.error
+            self._set_apart()
+            now = time.monotonic()
+            relay.turn(now)
+            self._link.flush()
+            if source.cancelled:
+                raise Refused(
+                    f'queue "{self.queue}": the source cancelled our consumer: the queue was deleted or its node failed'
+                )
+            self._came_again()
+            searched = learnt.search.passed(self._counts.confirmed - confirmed)
+            confirmed = self._counts.confirmed
+            if searched or over() or self._ends(now):
+                return
+            if now - verified > EXIT_WATCH:
+                self._shared.exits.bind(self.terms.target)
+                verified = now
+            if now - looked >= TICK and not self._paced and learnt.search.prefetch is None:
+                looked = now
+                self._look(source, now)
+
+    def _look(self, source: Channel, now: float) -> None:
+        """Let as much be in flight as full speed needs."""
+        relay, learnt = self.relay, self._learnt
+        if learnt.fits < learnt.window.most and now - self._began > HELD_BACK:
+            learnt.fits *= 2
+            self._began = now
+        most = limit(self.terms, self._link, learnt)
+        size = learnt.window.look(now, self._counts.confirmed, relay.fullest, most)
+        relay.fullest = 0
+        if size != relay.pace.prefetch:
+            self._resize(source, size)
+
+    def _set_apart(self) -> None:
+        """Put what no publish can carry where it is safe; an exception leaves it with the source."""
+        relay = self.relay
+        while relay.held:
+            held = relay.held[0]
+            where = self._shared.set_apart(self._link, self.queue, held)
+            relay.held.pop(0)
+            relay.set_apart(held)
+            if held.reason == "closes-channel":
+                self._learnt.search.apart(fingerprint(held.wire))
+            if held.reason != "copy-too-large":
+                if where == "quarantine":
+                    self._counts.quarantined += 1
+                else:
+                    self._counts.exported += 1
+            log.warning(
+                'queue "%s": a message of %d bytes cannot be published (%s): it is in %s',
+                self.queue,
+                len(held.wire),
+                held.reason,
+                where,
+            )
+
+    def _came_again(self) -> None:
+        """List what came redelivered, of which a process before this one may have had a part in flight."""
+        again = self.relay.came_again
+        if again:
+            self._counts.possible_duplicates += len(again)
+            self._shared.doubles.add(self.queue, again, "came again after a restart")
+            again.clear()
+
+    def _ends(self, now: float) -> bool:
+        """Whether the relay or the target ends the subscription; an exception if that is a fault."""
+        relay = self.relay
+        surprise = relay.surprise
+        if surprise is not None and surprise.reason == "window":
+            self._learnt.fits = relay.fits
+            log.info('queue "%s": %s: %d at a time from now on', self.queue, surprise.text, relay.fits)
+            return True
+        if surprise is not None:
+            if surprise.reason == "backup" and self._shared.stream is not None:
+                self._shared.stream.doubt(surprise.text)
+            raise Faulted(f'queue "{self.queue}": {surprise.text}')
+        if relay.finished:
+            return True
+        oldest = relay.ledger.oldest()
+        if oldest is not None and now - oldest > STALL:
+            raise Faulted(
+                f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; '
+                "the old workers have the queue meanwhile"
+            )
+        copies = relay.copies
+        if copies is not None:
+            if copies.over:
+                # Copies are made again as soon as they can be.
+                stream = self._shared.stream
+                return stream is not None and stream.fault is None and now - self._began > STALL
+            oldest = copies.ledger.oldest()
+            if oldest is not None and now - oldest > STALL:
+                copies.lost(f"no confirm from the backup for {now - oldest:.1f} s")
+                return False
+        taken = relay.ledger.oldest_taken()
+        return self._paced and taken is not None and now - taken > HELD_BACK
+
+    # -- how it ends
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _leave(self, source: Channel, target: Channel) -> None:
+        """Cancel, wait for the last confirms, ack what is safe."""
+        if source.error is not None:
+            return
+        relay = self.relay
+        try:
+            if not source.cancelled:
+                source.cancel(f"{TAG}-{self._tags}")
+            until = time.monotonic() + LAST_CONFIRMS
+            while self._waits_for_confirms(target) and (left := until - time.monotonic()) > 0:
+                self._wake.clear()
+                self._wake.wait(min(left, PACED_TICK))
+        except BridgeError as fault:
+            log.debug("leaving: %s", fault)
+        relay.last_turn()
+        self._link.flush()
+
+    def _waits_for_confirms(self, target: Channel) -> bool:
+        relay = self.relay
+        if relay.ledger.unconfirmed and target.error is None:
+            return True
+        copies = relay.copies
+        lost = relay.surprise is not None and relay.surprise.reason == "backup"
+        return copies is not None and copies.ledger.unconfirmed > 0 and not copies.over and not lost
+
+    def _explain(self, fault: ChannelClosed, target: Channel | None, backup: Channel | None) -> BridgeError:
+        """What a channel that the broker closed means for this queue."""
+        if backup is not None and fault is backup.error:
+            return Faulted(f'queue "{self.queue}": {fault}')
+        size = _TOO_LARGE.search(fault.text)
+        if size is not None:
+            self._learnt.max_message = int(size[1])
+            return Faulted(
+                f'queue "{self.queue}": a message is larger than the {size[1]} bytes the target takes; '
+                "it is exported on the next try"
+            )
+        if fault.code == 404:
+            self._shared.exits.doubt(fault.text)
+        elif target is not None and fault is target.error and fault.code != 403:
+            found = self._learnt.search.closed(self.relay.ledger.unanswered())
+            return Faulted(
+                f'queue "{self.queue}": the target closed the channel on a message: {fault.text} ({fault.code}); '
+                + ("it is set apart on the next try" if found else "looking for the one it was")
+            )
+        return Faulted(f'queue "{self.queue}": {fault}')
+
+
+def limit(terms: Terms, link: Link, learnt: Learnt) -> int:
+    """Most messages of a queue that may be in flight, by their bytes and by how many queues there are."""
+    most = min(share(terms.window, link.queues), learnt.fits)
+    return most if learnt.search.prefetch is None else min(most, learnt.search.prefetch)
