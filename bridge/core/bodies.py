@@ -36,14 +36,14 @@ from bridge.core import pickles
 #: Bytes of a body that are read at most, as it came and decompressed. The dearest JSON of that size, lists of one
 #: number, takes 45 ms and 8 MiB (msgpack 60 ms): meanwhile nothing else moves, heartbeats included.
 MAX_BODY = 2**18
-#: The same for YAML, 50 ms of the dearest: libyaml needs ten times as long for a byte as the JSON parser.
+#: The same for YAML, 60 ms of the dearest: libyaml needs ten times as long for a byte as the JSON parser.
 MAX_YAML = 2**15
 #: Openings of YAML flow collections: libyaml's time is their depth times the length (1 MiB of `[` takes many minutes).
 MAX_YAML_FLOWS = 1000
 #: Characters of a YAML scalar that can be an ETA or a key that we look for.
 MAX_YAML_SCALAR = 64
-#: Depth of YAML collections.
-MAX_YAML_DEPTH = 100
+#: Depth of YAML collections: in a flow, libyaml looks at every open one for each token.
+MAX_YAML_DEPTH = 50
 #: Items of a msgpack collection as key or ETA. Neither can be one: this bounds what is built before it is refused.
 MAX_MSGPACK_ITEMS = 16
 #: Memory for the dictionary of an LZMA stream; kombu's own, of the default preset, need 9 MiB.

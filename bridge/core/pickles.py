@@ -17,9 +17,9 @@ import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
-#: Opcodes that are read of one pickle: 30 ms, 90 ms of the dearest (names, tuples in tuples), during which nothing else
-#: moves; a task of 15 000 texts has as many.
-MAX_OPCODES = 30_000
+#: Opcodes that are read of one pickle: 25 ms, 70 ms of the dearest (names, tuples in tuples), during which nothing else
+#: moves; a task of 12 000 texts has as many.
+MAX_OPCODES = 25_000
 #: Digits or bytes of a number that is still read as one; longer ones stay opaque.
 MAX_NUMBER = 32
 #: Highest memo index: a larger one is no pickler's, and could be chosen to make look-ups slow.

@@ -367,10 +367,10 @@ def test_yaml_with_a_byte_order_mark(encoding: str) -> None:
         (b"eta: a\n---\neta: b\n", "more than one document"),
         (b"%YAML 1.1\n---\neta: a\n", "directives"),
         (b"base: &b {eta: a}\n<<: *b\n", "merges another mapping"),
-        (b"- " * 200, "nested deeper than 100"),
+        (b"- " * 200, "nested deeper than 50"),
         (b"[" * 2**16, "up to 32768 are read"),
         (b"[" * 2**15, "too many flow collections"),
-        (b"{" * 1000, "nested deeper than 100"),
+        (b"{" * 1000, "nested deeper than 50"),
         (b"a: 1\n" * 2**13, "up to 32768 are read"),
     ],
 )
