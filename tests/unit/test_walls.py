@@ -26,6 +26,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/discovery.py": "tests/e2e/test_takeover.py",
     "bridge/checking.py": "tests/functional/test_checking.py",
     "bridge/probe.py": "tests/functional/test_probe.py",
+    "bridge/quarantine.py": "tests/functional/test_quarantine.py",
     "bridge/link.py": "tests/e2e/test_takeover.py",
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
     "bridge/session.py": "tests/e2e/test_takeover.py",
@@ -33,6 +34,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/apart.py": "tests/e2e/test_odd_ones.py",
     "bridge/doubles.py": "tests/unit/test_control.py",
     "bridge/republish.py": "tests/functional/test_republish.py",
+    "bridge/backup.py": "tests/functional/test_backup.py",
     "bridge/config_faults.py": "tests/unit/test_config.py",
 }
 
