@@ -89,6 +89,9 @@ class Learnt:
     fits: int = 1 << 16
     #: How many of those that come redelivered may have been in flight in the process before this one.
     unsure: int = 0
+    #: Messages were in flight when the last subscription failed: one at a time until one is confirmed, so that each try
+    #: at a target that takes them and does not answer doubles no more than one.
+    cautious: bool = False
 
 
 class Session:
@@ -211,6 +214,9 @@ class Session:
             raise self._explain(why, target, backup) from None
         finally:
             relay.stop("ended", "the subscription ended")
+            # Confirms may come until the target's channel is closed too; an ack on a closed channel is a fault of the
+            # whole connection (AMQP 0-9-1, 504).
+            relay.leave()
             self.target_lost = target is not None and isinstance(target.error, Unreachable)
             for channel, wire in ((source, wires[0]), (target, wires[1]), (backup, wires[2])):
                 if channel is not None:
@@ -226,6 +232,7 @@ class Session:
         doubtful = relay.doubtful(lost)
         self._counts.possible_duplicates += len(doubtful)
         self._shared.doubles.add(self.queue, doubtful, "in flight when the connection was lost")
+        self._learnt.cautious = bool(doubtful)
         self._came_again()
         self._learnt.unsure = relay.unsure
         relay.close()
@@ -297,14 +304,25 @@ class Session:
             self._came_again()
             searched = learnt.search.passed(self._counts.confirmed - confirmed)
             confirmed = self._counts.confirmed
-            if searched or over() or self._ends(now):
+            if searched or over() or self._ends(now) or (self._opened_up(source) and self._paced):
                 return
             if now - verified > EXIT_WATCH:
                 self._shared.exits.bind(self.terms.target)
                 verified = now
-            if now - looked >= TICK and not self._paced and learnt.search.prefetch is None:
+            steady = learnt.search.prefetch is None and not learnt.cautious and not self._paced
+            if steady and now - looked >= TICK:
                 looked = now
                 self._look(source, now)
+
+    def _opened_up(self, source: Channel) -> bool:
+        """Open the window after a subscription that failed, once a message is confirmed; whether that is now."""
+        learnt = self._learnt
+        if not learnt.cautious or self.relay.ledger.lag == 0:
+            return False
+        learnt.cautious = False
+        if not self._paced:
+            self._resize(source, min(learnt.window.size, limit(self.terms, self._link, learnt)))
+        return True
 
     def _look(self, source: Channel, now: float) -> None:
         """Let as much be in flight as full speed needs."""
@@ -434,5 +452,7 @@ class Session:
 
 def limit(terms: Terms, link: Link, learnt: Learnt) -> int:
     """Most messages of a queue that may be in flight, by their bytes and by how many queues there are."""
+    if learnt.cautious:
+        return 1
     most = min(share(terms.window, link.queues), learnt.fits)
     return most if learnt.search.prefetch is None else min(most, learnt.search.prefetch)

@@ -169,6 +169,7 @@ class Relay:
             head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
             self._levels.append(head[: -len(self._exit) - ladder.BITS])
         self._gathered: Gathered | None = None
+        self._left = False
         #: When the last acks were written, and for which messages each.
         self._acks: deque[tuple[float, list[bytes]]] = deque()
         self._acked = 0
@@ -418,8 +419,14 @@ class Relay:
             return
         self.ledger.release(held.tag)
 
+    def leave(self) -> None:
+        """The source's channel is about to close: no ack may be sent on it, whatever is still confirmed."""
+        self._left = True
+
     def turn(self, at: float) -> None:
         """Ack what may be acked: one `multiple` ack for the longest run (design, section 4.7)."""
+        if self._left:
+            return
         if self.pace.finished(self.taken):
             self._out.alerts.add(self.channel)
         before = len(self.ledger)

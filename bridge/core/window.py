@@ -48,6 +48,12 @@ class Window:
             limit: most messages that may be, by their share of the window and by their bytes.
         """
         most = max(1, min(self.most, limit))
+        least = min(LEAST, most)
+        if self.size < least:
+            # It was a limit that made it so small, and that is gone.
+            self.size = least
+            self._before = self._since = None
+            return self.size
         if self.size > most or fullest < self.size * FULL:
             # Nothing can be learnt: the size is given, or it is not the window that holds the queue back.
             self.size = min(self._before[0] if self._before else self.size, most)
@@ -63,7 +69,7 @@ class Window:
         if self._before is not None:
             self._judge(now, rate, *self._before)
         elif now >= self._next:
-            self._try_another(rate, most)
+            self._try_another(rate, least, most)
         return self.size
 
     def _judge(self, now: float, rate: float, size: int, before: float) -> None:
@@ -75,8 +81,7 @@ class Window:
         self._grow = not self._grow
         self._next = now + PAUSE
 
-    def _try_another(self, rate: float, most: int) -> None:
-        least = min(LEAST, most)
+    def _try_another(self, rate: float, least: int, most: int) -> None:
         other = min(most, int(self.size * STEP)) if self._grow else max(least, int(self.size / STEP))
         if other == self.size:
             self._grow = not self._grow

@@ -17,6 +17,8 @@ _frame_at = frames.frame_at
 _tag_at = frames.tag_at
 _content_at = frames.content_at
 _size_and_flags_at = frames.size_and_flags_at
+#: Bytes of the frame of an ack or a nack (AMQP 0-9-1, section 1.8.3.13).
+_ANSWER = OVERHEAD + 13
 
 
 def _failed(relay: Relay, fault: Exception) -> None:
@@ -57,7 +59,10 @@ class SourceWire:
             if relay is None:
                 others.append(buffer[start:stop])
             elif kind == METHOD and buffer.startswith(DELIVER, start + 7):
-                tag, bits = _tag_at(buffer, start + 12 + buffer[start + 11])
+                at_tag = start + 12 + buffer[start + 11]
+                if at_tag + 10 > stop:
+                    raise FrameError(f"basic.deliver on channel {channel} is cut short")
+                tag, bits = _tag_at(buffer, at_tag)
                 start, stop = stop, _whole_content(buffer, stop, end, channel)
                 if stop:
                     size, flags = _size_and_flags_at(buffer, start + 3)
@@ -147,6 +152,8 @@ class TargetWire:
             relay = relays.get(channel)
             method = buffer[start + 7 : start + 11] if relay is not None and kind == METHOD else b""
             if relay is not None and method in (frames.ACK, frames.NACK):
+                if stop - start != _ANSWER:
+                    raise FrameError(f"basic.ack or basic.nack of {stop - start} bytes on channel {channel}")
                 touched.add(channel)
                 seq, bits = _tag_at(buffer, start + 11)
                 if method == frames.ACK:
@@ -154,6 +161,8 @@ class TargetWire:
                 else:
                     relay.nacked(seq, bool(bits & 1))
             elif relay is not None and method == frames.RETURN:
+                if channel in self._returns:
+                    raise FrameError(f"basic.return on channel {channel} before the content of the one before")
                 self._returns[channel] = _Return(buffer[start + 11 : stop - 1])
             elif relay is not None and kind in (HEADER, BODY):
                 coming = self._returns.get(channel)
@@ -182,7 +191,9 @@ class _Return:
         at = 2
         strings = []
         for _ in range(3):
-            stop = at + 1 + arguments[at]
+            stop = at + 1 + (arguments[at] if at < len(arguments) else 255)
+            if stop > len(arguments):
+                raise FrameError("basic.return is cut short")
             strings.append(arguments[at + 1 : stop].decode(errors="replace"))
             at = stop
         self.text, self.exchange, self.key = strings
@@ -198,9 +209,13 @@ class _Return:
     def add(self, kind: int, wire: bytes) -> bool:
         """Take a frame; whether the message is whole now."""
         if kind == HEADER:
+            if self.header or len(wire) <= CONTENT_HEAD:
+                raise FrameError("the content header of a basic.return is out of place or too short")
             self.header = wire
             self._left = frames.content_at(wire)[5]
         else:
+            if not self.header:
+                raise FrameError("the body of a basic.return came before its header")
             self._bodies.append(wire)
             self._left -= len(wire) - OVERHEAD
         return self._left <= 0
