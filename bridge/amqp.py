@@ -69,12 +69,19 @@ class _Services(gevent_connection._GeventSelectorIOServicesAdapter):  # type: ig
     mistake of its caller: it raises into the loop, whose traceback everybody sees, and waits out its time limit.
     """
 
-    def create_streaming_connection(self, *arguments: Any, on_done: Callable[[Any], None], **options: Any) -> Any:
+    def create_streaming_connection(
+        self,
+        protocol_factory: Callable[[], Any],
+        sock: Any,
+        on_done: Callable[[Any], None],
+        ssl_context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> Any:
         try:
-            return super().create_streaming_connection(*arguments, on_done=on_done, **options)
+            return super().create_streaming_connection(protocol_factory, sock, on_done, ssl_context, server_hostname)
         except ValueError:
             told = _Told(lambda: on_done(ConnectionResetError(errno.ECONNRESET, "connection reset by peer")))
-            self.add_callback_threadsafe(told)
+            gevent.get_hub().loop.run_callback(told)
             return told
 
 

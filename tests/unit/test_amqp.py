@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
+import socket
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +15,7 @@ import pika
 import pytest
 from pika import spec
 from pika.adapters import gevent_connection
-from pika.adapters.utils import io_services_utils
+from pika.adapters.utils import connection_workflow, io_services_utils
 
 from bridge import amqp
 from bridge.amqp import ChannelClosed, Connection, back_off
@@ -67,6 +69,8 @@ def test_the_methods_that_are_overridden_or_called_have_the_parameters_that_are_
     assert parameters(kind._adapter_emit_data) == ["self", "data"]
     assert parameters(kind._terminate_stream) == ["self", "error"]
     assert "custom_ioloop" in parameters(kind.__init__)
+    streaming = parameters(gevent_connection._GeventSelectorIOServicesAdapter.create_streaming_connection)
+    assert streaming == ["self", "protocol_factory", "sock", "on_done", "ssl_context", "server_hostname"]
     assert parameters(gevent_connection._GeventSelectorIOServicesAdapter.__init__)[:2] == ["self", "native_loop"]
     assert parameters(gevent_connection._GeventSelectorIOLoop.__init__)[:2] == ["self", "gevent_hub"]
 
@@ -226,6 +230,20 @@ def test_a_broker_that_says_nothing_is_not_waited_for_long(broker: Broker):
     broker.answers[spec.Connection.Open] = lambda _: None
     with pytest.raises(Unreachable, match="no answer in time"):
         Connection("target", [broker.parameters(stack_timeout=0.1)]).open()
+
+
+def test_a_peer_that_resets_right_after_it_accepted_is_a_failed_try_at_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def reset(_socket: object) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, monkeypatch.context() as context:
+        there = pika.ConnectionParameters("127.0.0.1", listener.getsockname()[1], stack_timeout=60)
+        context.setattr(connection_workflow.socket.socket, "getpeername", reset, raising=False)
+        with gevent.Timeout(5), pytest.raises(Unreachable, match=r"cannot connect to .*: connection reset by peer"):
+            Connection("target", [there]).open()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_port_of_something_else_is_said(broker: Broker):
