@@ -222,12 +222,13 @@ class Ledger:
     def scattered(self, also: Ledger | None = None) -> list[int]:
         """Take the confirmed messages behind ones that are not: their tags may be acked one by one."""
         if also is None:
-            return self._take(self.safe)
+            return self.take(self.safe)
         both = self.safe & also.safe
-        also._take(both)
-        return self._take(both)
+        also.take(both)
+        return self.take(both)
 
-    def _take(self, tags: frozenset[int]) -> list[int]:
+    def take(self, tags: frozenset[int]) -> list[int]:
+        """Take the messages with these tags, wherever they stand; return their tags in order."""
         found = [entry for entry in self._entries if entry[0] in tags]
         self._entries = deque(entry for entry in self._entries if entry[0] not in tags)
         self._safe -= tags

@@ -1,4 +1,4 @@
-"""A relay between two ends made of the same core: deliver in, publish out, confirm in, ack out."""
+"""A relay between ends made of the same core: deliver in, publish (and a copy) out, confirm in, ack out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pika import frame as pika_frame
 from pika import spec
 
-from bridge.core import frames
-from bridge.core.pace import Free, Pace
+from bridge.core import envelope, frames
+from bridge.core.copies import Backup, Copies
+from bridge.core.pace import Budget, Free, Pace
 from bridge.core.relay import Counts, Destination, Outbox, Relay
 from bridge.core.wires import SourceWire, TargetWire
 
@@ -18,7 +19,7 @@ WALL = 1_893_456_000.0
 
 @dataclass(frozen=True)
 class Published:
-    """A message as it left for the target."""
+    """A message as it left for the target or for the backup."""
 
     exchange: str
     routing_key: str
@@ -34,22 +35,80 @@ def _method(wire: bytes) -> tuple[int, object]:
     return consumed, read.method
 
 
+def split(stream: bytes, channel: int) -> list[Published]:
+    """The publishes on one channel in what was sent, read by pika."""
+    found: list[Published] = []
+    while stream:
+        consumed, method = _method(stream)
+        assert isinstance(method, spec.Basic.Publish)
+        assert method.mandatory
+        stream = stream[consumed:]
+        size = frames.frame_at(stream, 0)[2]
+        header, left = stream[7 : 7 + size], int.from_bytes(stream[11:19], "big")
+        stop = frames.content_stop(stream, size + frames.OVERHEAD, channel, left)
+        assert stop, "a publish whose content is not whole"
+        body = frames.body_of(stream[:stop], size + frames.OVERHEAD)
+        assert len(body) == left
+        found.append(Published(str(method.exchange), str(method.routing_key), header, body, stream[:stop]))
+        stream = stream[stop:]
+    return found
+
+
 class Playbook:
-    """One queue `mail` on channel 5, and the brokers at both ends of it."""
+    """One queue `mail` on channel 5, and the brokers at its ends.
+
+    Args:
+        to: where messages go.
+        pace: how fast.
+        backup: where copies go; None makes none.
+        budget: bytes in flight, shared with other playbooks.
+        unsure: messages that may have been in flight before.
+        poison: fingerprints of messages that close a channel.
+        queue: name of the source queue.
+    """
 
     channel = 5
 
-    def __init__(self, to: Destination | None = None, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        to: Destination | None = None,
+        pace: Pace | None = None,
+        *,
+        backup: Backup | None = None,
+        budget: Budget | None = None,
+        unsure: int = 0,
+        poison: frozenset[bytes] = frozenset(),
+        queue: str = "mail",
+    ) -> None:
         self.out = Outbox()
         self.counts = Counts()
-        self.relay = Relay(self.channel, to or Destination("mail", b"bridge"), pace or Free(500), self.counts, self.out)
+        self.copies = None if backup is None else Copies(self.channel, queue, backup, self.out.to_backup)
+        self.relay = Relay(
+            self.channel,
+            to or Destination("mail", b"bridge"),
+            pace or Free(500),
+            self.counts,
+            self.out,
+            budget=budget,
+            copies=self.copies,
+            unsure=unsure,
+            poison=poison,
+        )
         self.source = SourceWire()
         self.target = TargetWire()
+        self.backup = TargetWire()
         self.source.relays[self.channel] = self.relay
         self.target.relays[self.channel] = self.relay
+        if self.copies is not None:
+            self.backup.relays[self.channel] = self.copies
         self.now = 100.0
         self.wall = WALL
         self.tag = 0
+
+    @property
+    def surprise(self) -> str:
+        """Why the relay stopped; empty while it goes on."""
+        return "" if self.relay.surprise is None else self.relay.surprise.reason
 
     # -- the source's end
     # -----------------------------------------------------------------------------------------------
@@ -65,6 +124,7 @@ class Playbook:
         return self.published()
 
     def receive(self, chunk: bytes) -> bytes:
+        self.out.heard = self.now
         return self.source.receive(chunk, self.wall, self.now)
 
     def acks(self) -> list[tuple[int, bool]]:
@@ -81,25 +141,10 @@ class Playbook:
     # -----------------------------------------------------------------------------------------------
 
     def published(self) -> list[Published]:
-        """What was published since the last time, read by pika."""
+        """What was published since the last time."""
         stream = b"".join(self.out.to_target)
         self.out.to_target.clear()
-        found: list[Published] = []
-        while stream:
-            consumed, method = _method(stream)
-            assert isinstance(method, spec.Basic.Publish)
-            assert method.mandatory
-            stream = stream[consumed:]
-            size = frames.frame_at(stream, 0)[2]
-            header, left = stream[7 : 7 + size], int.from_bytes(stream[11:19], "big")
-            stop = frames.content_stop(stream, size + frames.OVERHEAD, self.channel, left)
-            assert stop, "a publish whose content is not whole"
-            body = frames.body_of(stream[:stop], size + frames.OVERHEAD)
-            assert len(body) == left
-            exchange, key = str(method.exchange), str(method.routing_key)
-            found.append(Published(exchange, key, header, body, stream[:stop]))
-            stream = stream[stop:]
-        return found
+        return split(stream, self.channel)
 
     def answer(self, wire: bytes) -> bytes:
         return self.target.receive(wire, self.now)
@@ -120,3 +165,29 @@ class Playbook:
             self.channel, 312, b"NO_ROUTE", message.exchange.encode(), message.routing_key.encode()
         )
         self.answer(head + message.wire)
+
+    # -- the backup's end
+    # -----------------------------------------------------------------------------------------------
+
+    def copied(self) -> list[envelope.Message]:
+        """The copies that were published since the last time."""
+        stream = b"".join(self.out.to_backup)
+        self.out.to_backup.clear()
+        return [envelope.unseal(copy.body) for copy in split(stream, self.channel)]
+
+    def confirm_copy(self, seq: int, *, multiple: bool = False) -> list[tuple[int, bool]]:
+        """Confirm a copy; what was acked thereby."""
+        assert self.backup.receive(frames.ack(self.channel, seq, multiple=multiple), self.now) == b""
+        return self.acks()
+
+    def nack_copy(self, seq: int) -> list[tuple[int, bool]]:
+        """Refuse a copy; what was acked thereby."""
+        self.backup.receive(frames.nack(self.channel, seq, multiple=False, requeue=False), self.now)
+        return self.acks()
+
+    def give_back_copy(self) -> list[tuple[int, bool]]:
+        """Return the oldest copy that was sent since the last time; what was acked thereby."""
+        [copy, *_] = split(b"".join(self.out.to_backup), self.channel)
+        head = frames.return_head(self.channel, 312, b"NO_ROUTE", copy.exchange.encode(), copy.routing_key.encode())
+        self.backup.receive(head + copy.wire, self.now)
+        return self.acks()
