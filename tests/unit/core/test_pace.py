@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.pace import First, Free, Rate, share
+from bridge.core.pace import Budget, First, Free, Rate, share
 
 
 def test_free_is_free() -> None:
@@ -54,3 +54,22 @@ def test_the_first_so_many_are_all_that_is_ever_handed_out(total: int, window: i
 )
 def test_queues_share_what_may_be_in_flight(window: int, queues: int, each: int) -> None:
     assert share(window, queues) == each
+
+
+def test_the_bytes_of_all_together_have_a_limit() -> None:
+    budget = Budget(100)
+    assert budget.take(60)
+    assert not budget.take(41)
+    assert budget.used == 60, "what was refused is not counted"
+    assert not budget.room
+    assert budget.take(40)
+    budget.used -= 50
+    assert budget.room
+
+
+def test_what_is_larger_than_the_whole_passes_alone() -> None:
+    budget = Budget(100)
+    assert budget.take(5000)
+    assert not budget.take(1)
+    budget.used -= 5000
+    assert budget.take(1)

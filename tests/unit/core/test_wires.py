@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.core import frames
+from bridge.core.copies import Backup
 from bridge.core.relay import Relay
 from tests.support import wire
 from tests.support.playbook import Playbook
@@ -59,6 +60,65 @@ def test_a_fault_of_ours_stops_one_relay_with_its_name(monkeypatch: pytest.Monke
     assert others == PIKAS
     assert book.relay.surprise == ("broken", "KeyError: 'no such thing'")
     assert book.out.alerts == {5}
+
+
+@pytest.mark.parametrize("size", [0, 4, 13])
+def test_a_header_frame_too_short_to_be_one_ends_the_connection(size: int) -> None:
+    book = Playbook()
+    head = frames.header_frame(5, bytes(size))
+    with pytest.raises(frames.FrameError, match="too short"):
+        book.receive(book.delivery(head + wire.task()))
+    assert book.published() == []
+
+
+RETURN = frames.return_head(5, 312, b"NO_ROUTE", b"", b"mail")
+HEADER = frames.header_frame(5, wire.header({}, 2))
+BODY = frames.frame(frames.BODY, 5, b"hi")
+
+
+def cut(method: bytes, length: int) -> bytes:
+    """A method frame with only so much of its payload."""
+    return frames.frame(frames.METHOD, 5, method[7 : 7 + length])
+
+
+@pytest.mark.parametrize("length", range(5, 20))
+def test_a_delivery_that_is_cut_short_ends_the_connection(length: int) -> None:
+    book = Playbook()
+    head = frames.deliver_head(5, b"bridge", 1, False, b"", b"mail")
+    with pytest.raises(frames.FrameError, match="cut short"):
+        book.receive(cut(head, length) + wire.task())
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (cut(frames.ack(5, 1, multiple=False), 12), "of 20 bytes"),
+        (frames.frame(frames.METHOD, 5, frames.NACK + bytes(10)), "of 22 bytes"),
+        (cut(RETURN, 4), "cut short"),
+        (cut(RETURN, 7), "cut short"),
+        (cut(RETURN, 20), "cut short"),
+        (RETURN * 2, "before the content of the one before"),
+        (RETURN + frames.header_frame(5, bytes(13)), "out of place or too short"),
+        (RETURN + HEADER * 2, "out of place or too short"),
+        (RETURN + BODY, "before its header"),
+        (RETURN + HEADER + BODY + BODY, "without a return"),
+    ],
+)
+def test_an_answer_out_of_shape_ends_the_connection(answer: bytes, seen: str) -> None:
+    book = Playbook()
+    book.deliver(wire.task())
+    with pytest.raises(frames.FrameError, match=seen):
+        book.answer(answer)
+    assert book.acks() == []
+
+
+def test_answers_for_the_copies_are_the_copies() -> None:
+    book = Playbook(backup=Backup())
+    book.deliver(wire.task())
+    method = frames.frame(frames.METHOD, 5, b"\x00\x14\x00\x28")  # channel.close
+    assert book.backup.receive(method + frames.ack(5, 1, multiple=False), book.now) == method
+    assert book.acks() == []
+    assert book.confirm(1) == [(1, True)]
 
 
 def test_two_queues_on_one_connection() -> None:
