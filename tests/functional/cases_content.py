@@ -152,7 +152,7 @@ TAGS: dict[str, object] = {
 }
 _STAMPS = {"stamps": {"rate": 0.1, "deep": [[1.0, None], [{"x": 2**31 - 1}]]}, "big": b"l" + struct.pack(">q", 2**62)}
 
-_DEATH = {
+DEATH = {
     "x-death": [
         {
             "count": b"l" + struct.pack(">q", 1),
@@ -174,7 +174,7 @@ _LATER_DEATH = {
     "x-delivery-count": 3,
     "x-acquired-count": b"l" + struct.pack(">q", 4),
 }
-_NO_DEATH = dict.fromkeys({**_DEATH, **_LATER_DEATH}, ABSENT)
+_NO_DEATH = dict.fromkeys({**DEATH, **_LATER_DEATH}, ABSENT)
 
 _CAP = "RabbitMQ 4.0 to 4.2 lets one priority above 4 hold back all due tasks of its level: 4 in the ladder"
 _CAPPED = {"4.0": Differs(_CAP, lambda sent: sent.but({p.PRIORITY: b"\x04"}), {"priority_capped": 1})}
@@ -234,7 +234,7 @@ HEADERS = (
     Case(
         "x-death-eta",
         43,
-        lambda now: task(eta=iso(now + 5.9)).but(headers={**_DEATH, **_LATER_DEATH}),
+        lambda now: task(eta=iso(now + 5.9)).but(headers={**DEATH, **_LATER_DEATH}),
         Lands.DELAYED,
         5.9,
         arrives=lambda sent: sent.but(headers=_NO_DEATH),
@@ -242,7 +242,7 @@ HEADERS = (
     Case(
         "x-death",
         43,
-        lambda now: task().but(headers={**_DEATH, **_LATER_DEATH}),
+        lambda now: task().but(headers={**DEATH, **_LATER_DEATH}),
         arrives=lambda sent: sent.but(headers=_NO_DEATH),
     ),
     # A header of the application's own that only looks like one of those.

@@ -136,6 +136,10 @@ class Proxy:
             self._refusing = False
             self._pass()
 
+    def changed(self, data: bytes, source: socket.socket) -> bytes:
+        """What goes on to the server of the bytes that came from `source`; another kind of proxy may change them."""
+        return data
+
     def _of(self, way: Way) -> list[_Lane]:
         return [lane for one, lane in self._lanes.items() if one in way]
 
@@ -194,6 +198,8 @@ class Proxy:
     def _forward(self, source: socket.socket, sink: socket.socket, lane: _Lane) -> None:
         try:
             while data := source.recv(_CHUNK):
+                if lane is self._lanes[Way.TO_SERVER]:
+                    data = self.changed(data, source)
                 while data:
                     piece, last = self._next_piece(data, source, lane)
                     data = data[len(piece) :]
