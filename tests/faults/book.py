@@ -34,10 +34,11 @@ class Book:
         changed: tasks whose body or properties came otherwise than they were sent.
         early: ETA tasks that were in a worker's queue of the new side more than a second before they were due.
         twice: second copies. A copy that a broker hands out again to the worker that had it is not one.
-        counted: what was said of them: by the daemon as possible duplicates and as redelivered to it, by the old broker
-            as redelivered to an old worker (nobody else can tell when the daemon was killed).
+        counted: what was said of them: by the daemon as possible duplicates, by the old broker as redelivered to an old
+            worker (nobody else can tell when the daemon was killed).
+        unlisted: tasks of which there were second copies, and which neither of them named.
         window: how many may be in flight, which is how many one fault may double.
-        gap: the longest time in seconds in which no worker got anything.
+        gap: the longest time in seconds in which no worker got anything, while tasks were sent.
         given_back: seconds from the fault until the old workers got new tasks; None if they did not.
         recovered: seconds from its end until new tasks came to the new worker again; None if nothing was waited for.
         faults: what is wrong, a sentence each.
@@ -50,6 +51,7 @@ class Book:
     early: int
     twice: int
     counted: int
+    unlisted: int
     window: int
     gap: float
     given_back: float | None = None
@@ -83,6 +85,8 @@ def balance(
     *,
     deleted: int,
     counted: int,
+    listed: AbstractSet[str],
+    held: float,
     window: int,
     capped: bool,
 ) -> Book:
@@ -95,6 +99,8 @@ def balance(
         after: what the new workers got.
         deleted: messages that were deleted on purpose.
         counted: what the daemon said of duplicates; what the old workers saw redelivered is added here.
+        listed: ids of the tasks that it named as such.
+        held: when the last task was sent, in seconds of the monotonic clock.
         window: messages that may be in flight.
         capped: the target is a RabbitMQ 4.0 to 4.2 (design, section 4.11).
     """
@@ -102,6 +108,8 @@ def balance(
     changed = sorted({it.number for it in (*before, *after) if _changed(sent.get(it.number), it, capped)})
     early = sorted({it.number for it in after if _early(sent.get(it.number), it)})
     copies = _copies(before, after)
+    named = {it.number for it in before if it.redelivered} | {int(one) for one in listed}
+    unlisted = sorted(number for number, count in copies.items() if count > 1 and number not in named)
     lost = max(0, len(missing) - deleted)
     faults = []
     if lost:
@@ -110,6 +118,8 @@ def balance(
         faults.append(f"{deleted} messages were deleted, but only {len(missing)} tasks are missing")
     if changed:
         faults.append(f"changed: {len(changed)} tasks, {changed[:_NAMED]}: {_how(sent, (*before, *after), capped)}")
+    if unlisted:
+        faults.append(f"not listed: {len(unlisted)} tasks came twice, {unlisted[:_NAMED]}")
     if early:
         faults.append(f"early: {len(early)} tasks, {early[:_NAMED]}")
     return Book(
@@ -120,8 +130,9 @@ def balance(
         early=len(early),
         twice=sum(copies.values()) - len(copies),
         counted=counted + sum(it.redelivered for it in before),
+        unlisted=len(unlisted),
         window=window,
-        gap=_gap(before, after),
+        gap=_gap(it.at for it in (*before, *after) if it.at < held),
         faults=tuple(faults),
     )
 
@@ -164,6 +175,5 @@ def _early(sent: Sent | None, came: Came) -> bool:
     return sent is not None and sent.due is not None and came.wall < sent.due - HELD_BY_WORKER
 
 
-def _gap(before: Iterable[Came], after: Iterable[Came]) -> float:
-    times = sorted(it.at for it in (*before, *after))
-    return max((second - first for first, second in itertools.pairwise(times)), default=0.0)
+def _gap(times: Iterable[float]) -> float:
+    return max((second - first for first, second in itertools.pairwise(sorted(times))), default=0.0)

@@ -33,12 +33,10 @@ class Kills:
     Attributes:
         book: of all tasks.
         each: second copies that each kill made.
-        unlisted: tasks that came twice and are not in the list of possible duplicates.
     """
 
     book: Book
     each: tuple[int, ...]
-    unlisted: tuple[int, ...]
 
     def judged(self, most: int) -> tuple[str, ...]:
         """What breaks the promise, a sentence each.
@@ -49,8 +47,6 @@ class Kills:
         broken = [line for line in self.book.judged() if "were in flight" not in line]
         if max(self.each, default=0) > most:
             broken.append(f"a kill doubled {max(self.each)} tasks, allowed: {most} ({self.each})")
-        if self.unlisted:
-            broken.append(f"{len(self.unlisted)} tasks came twice and are not listed, {self.unlisted[:10]}")
         return tuple(broken)
 
 
@@ -98,10 +94,7 @@ def live(stage: Stage, kills: int) -> Kills:
 
 def _book(stage: Stage, each: list[int], recovered: float) -> Kills:
     assert stage.all_came(), stage.daemon.quote()
-    listed = stage.daemon.listed()
-    twice = doubled(stage.before.came, stage.after.came)
-    unlisted = tuple(number for number in twice if str(number) not in listed)
-    return Kills(replace(stage.settle(), recovered=recovered), tuple(each), unlisted)
+    return Kills(replace(stage.settle(), recovered=recovered), tuple(each))
 
 
 def _second_copies(stage: Stage) -> int:

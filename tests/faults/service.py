@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
+from bridge.admin_client import fetch
 from bridge.errors import Unreachable
 from tests.support.daemon import DONE_WITHIN, Daemon
 
@@ -27,7 +28,7 @@ class Service:
         self.config = config
         self._folder = folder
         self._daemon: Daemon | None = None
-        #: Doubtful messages as the processes before this one counted them, and as this one did when it was last asked.
+        #: Possible duplicates as the processes before this one counted them, and as this one did when last asked.
         self._before = 0
         self._now = 0
         self._listed: set[str] = set()
@@ -86,22 +87,19 @@ class Service:
         return self.process.wait_until(condition, seconds)
 
     def counted(self) -> int:
-        """How many messages were said to be possible duplicates so far, by all its processes: those that were doubtful
-        when a connection ended, and those that the source handed out again.
-        """
+        """How many messages all its processes have called possible duplicates so far."""
         if self.alive:
             try:
-                status = self.status()
+                duplicates = fetch(self.process.socket, "duplicates")
             except Unreachable:
                 pass  # it starts, or it is paused: what it said last counts
             else:
-                totals = status["totals"]
-                self._now = totals["possible_duplicates"] + totals["redelivered"]
-                self._listed.update(entry["id"] for entry in status.get("possible_duplicates_listed") or ())
+                self._now = duplicates["total"]
+                self._listed.update(entry["id"] for entry in duplicates["listed"])
         return self._before + self._now
 
     def listed(self) -> set[str]:
-        """Task ids that its processes have listed as possible duplicates, whenever they were asked."""
+        """Ids of the tasks that they were, as far as they listed them when they were asked."""
         self.counted()
         return self._listed
 

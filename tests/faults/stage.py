@@ -234,6 +234,7 @@ class Stage:
             late: seconds that tasks may come late.
         """
         with self.producer.held():
+            held = time.monotonic()
             self.all_came(late)
             assert self.daemon.alive, f"the daemon ended:\n{self.daemon.quote()}"
             counted = self.daemon.counted()
@@ -244,6 +245,8 @@ class Stage:
                 list(self.after.came),
                 deleted=self.deleted,
                 counted=counted - self._counted,
+                listed=self.daemon.listed(),
+                held=held,
                 window=self.window,
                 capped=self.vhosts.new.version.startswith(("4.0", "4.1", "4.2")),
             )
