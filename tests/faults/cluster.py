@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _NEEDS = frozenset({CLUSTER})
 #: Seconds in which a node must know something of the cluster, and in which all must see each other again.
 _KNOWN_WITHIN, _WHOLE_WITHIN = 30.0, 120.0
-#: How Mnesia's releases treat a partition (those with Khepri have no such choice: a minority waits).
+#: What brokers with Mnesia (RabbitMQ 3.x) may be told to do about a partition; without a word they stay parted until an
+#: operator restarts a node. With Khepri there is nothing to choose: a minority waits.
 _ANSWERS = ("pause_minority", "autoheal")
 
 
@@ -117,36 +118,8 @@ def _restart_in_turn(stage: Stage) -> None:
         node.wait(_WHOLE_WITHIN, members=len(nodes))
 
 
-FAULTS = (
-    Fault(
-        "leader of the target queue killed",
-        _kill(lambda stage: [leader_of(stage)]),
-        start_all,
-        8.0,
-        _NEEDS,
-        given_back=False,
-        happens="another node leads; what was not confirmed goes back and comes again",
-    ),
-    Fault(
-        "two of three target nodes killed",
-        _kill(lambda stage: _others(stage, reached_by(stage))),
-        start_all,
-        12.0,
-        _NEEDS,
-        given_back=True,
-        happens="no quorum, no confirm; the old workers have the queue until two nodes are back",
-        late=30.0,
-    ),
-    Fault(
-        "target node of the bridge killed",
-        _kill(lambda stage: [reached_by(stage)]),
-        start_all,
-        8.0,
-        _NEEDS,
-        given_back=False,
-        happens="connected to the next of its URLs",
-        long=True,
-    ),
+#: Partitions on brokers with Khepri.
+PARTED = (
     Fault(
         "target node of the bridge cut off from the others",
         _part(reached_by),
@@ -169,19 +142,53 @@ FAULTS = (
         late=30.0,
         long=True,
     ),
-    *(
-        Fault(
-            f"target node of the bridge cut off from the others, {answer}",
-            _part(reached_by, answer),
-            join_all,
-            20.0,
-            _NEEDS,
-            given_back=False,
-            happens="the broker stops or restarts the node; the bridge goes to the next of its URLs",
-            late=30.0,
-            long=True,
-        )
-        for answer in _ANSWERS
+)
+
+#: Partitions on brokers with Mnesia, which were told what to do about them.
+ANSWERED = tuple(
+    Fault(
+        f"target node of the bridge cut off from the others, {answer}",
+        _part(reached_by, answer),
+        join_all,
+        20.0,
+        _NEEDS,
+        given_back=False,
+        happens="the broker stops or restarts the node; the bridge goes to the next of its URLs",
+        late=30.0,
+        long=True,
+    )
+    for answer in _ANSWERS
+)
+
+FAULTS = (
+    Fault(
+        "leader of the target queue killed",
+        _kill(lambda stage: [leader_of(stage)]),
+        start_all,
+        5.0,
+        _NEEDS,
+        given_back=False,
+        happens="another node leads; what was not confirmed goes back and comes again",
+    ),
+    Fault(
+        "two of three target nodes killed",
+        _kill(lambda stage: _others(stage, reached_by(stage))),
+        start_all,
+        8.0,
+        _NEEDS,
+        given_back=True,
+        happens="no quorum, no confirm; the old workers have the queue until two nodes are back",
+        late=30.0,
+    ),
+    Fault(
+        "target node of the bridge killed",
+        _kill(lambda stage: [reached_by(stage)]),
+        start_all,
+        8.0,
+        _NEEDS,
+        given_back=False,
+        happens="connected to the next of its URLs",
+        long=True,
     ),
     Fault(
         "all target nodes restarted one after the other",
@@ -195,3 +202,8 @@ FAULTS = (
         long=True,
     ),
 )
+
+
+def possible(version: str) -> list[Fault]:
+    """The faults that can happen to a target of that release, and end by themselves."""
+    return [*FAULTS, *(ANSWERED if version.startswith("3.") else PARTED)]

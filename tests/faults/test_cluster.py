@@ -1,0 +1,39 @@
+"""A target of three nodes: its leaders, its quorum and its network fail, and no task does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults import cluster
+from tests.faults.cluster_stage import ClusterStage
+from tests.support.brokers import MakesLabs, Vhosts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.fault import Fault
+
+pytestmark = pytest.mark.faults
+
+QUICK = [fault for fault in cluster.FAULTS if not fault.long]
+
+
+def endured(lab: MakesLabs, folder: Path, new: str, faults: list[Fault]) -> None:
+    made = lab("3.10", new, nodes=3)
+    with ClusterStage(Vhosts(made.old, made.new), folder) as stage:
+        for fault in faults:
+            stage.endure(fault)
+            stage.settle(fault.late).check()
+
+
+def test_leader_killed_and_quorum_lost(new_lab: MakesLabs, tmp_path: Path):
+    endured(new_lab, tmp_path, "4.3", QUICK)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("new", ["3.10", "4.0", "4.3"])
+def test_everything_that_can_happen_to_a_cluster(new: str, new_lab: MakesLabs, tmp_path: Path):
+    endured(new_lab, tmp_path, new, cluster.possible(new))
