@@ -49,6 +49,13 @@ _FIXED = {
 }
 
 
+def cut(name: bytes) -> bool:
+    """Whether a header must not travel (design, section 4.4), said a second time for the checks."""
+    return name in b"x-death x-delivery-count x-acquired-count CC BCC".split() or name.startswith(
+        (b"x-first-death-", b"x-last-death-")
+    )
+
+
 class Header(NamedTuple):
     """The payload of a content header; `valid` as far as a broker may send it."""
 
