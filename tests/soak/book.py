@@ -50,12 +50,12 @@ class Task:
     def doubled(self) -> bool:
         """Whether it reached the workers as more than one message.
 
-        Two that came for the first time on the new side are; so is one on the new side beside one on the old side that
-        had been given to somebody before, who was not an old worker.
+        Two that came for the first time on the new side are; so is what came on both sides when the old broker had
+        given it to somebody before, who was not an old worker.
         """
-        new = sum(side == "new" and not redelivered for side, redelivered in self.came)
+        new = [redelivered for side, redelivered in self.came if side == "new"]
         old = [redelivered for side, redelivered in self.came if side == "old"]
-        return new > 1 or (new == 1 and bool(old) and all(old))
+        return new.count(False) > 1 or (bool(new) and bool(old) and all(old))
 
 
 @dataclass(frozen=True)

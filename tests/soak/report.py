@@ -40,6 +40,7 @@ class Report:
         runs: processes of the daemon.
         memory: resident, in MB: `max`, and medians of the `first_quarter` and the `last_quarter`.
         restarts: workers and producers that ended by themselves.
+        tracebacks: in the daemon's log, where none may be.
     """
 
     versions: tuple[str, str]
@@ -53,6 +54,7 @@ class Report:
     memory: dict[str, float | None]
     in_flight: dict[str, int]
     restarts: dict[str, int]
+    tracebacks: int
     suffered: tuple[Suffered, ...]
 
     def kinds(self) -> dict[str, tuple[int, float | None]]:
@@ -71,6 +73,7 @@ class Report:
         if self.finished:
             counts["lost"] = figures.lost
         counts["faults with trouble"] = sum(bool(one.trouble) for one in self.suffered)
+        counts["tracebacks in the daemon's log"] = self.tracebacks
         unlisted = figures.doubled_unlisted
         if unlisted:
             counts["doubled and not listed by the daemon"] = unlisted
@@ -96,6 +99,7 @@ class Report:
                 "counted": self.counted,
                 "rss_mb": self.memory,
                 "in_flight": self.in_flight,
+                "tracebacks": self.tracebacks,
             },
             "restarts": self.restarts,
             "faults": {
@@ -132,7 +136,7 @@ def show(report: Report, console: Console) -> None:
         ("retries", figures.retries_came, f"came to workers, {figures.retries_run} ran"),
         ("daemon RSS", memory.get("max"), _growth(memory)),
         ("in flight", report.in_flight.get("max", 0), f"at most, {report.in_flight.get('last', 0)} at the end"),
-        ("daemon processes", report.runs, "one, and one more for each time it was ended"),
+        ("daemon processes", report.runs, f"one more for each time it was ended; {report.tracebacks} tracebacks in its log"),
         ("restarts", sum(report.restarts.values()), ", ".join(report.restarts) or "no worker or producer ended"),
     ]
     book = Table(title=_title(report), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))

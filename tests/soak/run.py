@@ -20,7 +20,7 @@ from tests.faults.stage import Stage
 from tests.soak.book import Book
 from tests.soak.report import Report, Suffered
 from tests.soak.traffic import QUEUES, Traffic
-from tests.soak.watch import Watch
+from tests.soak.watch import Watch, listed
 from tests.support.brokers import Vhosts
 
 #: Seconds of undisturbed traffic between two faults, least and most.
@@ -50,9 +50,9 @@ def possible(lab: Lab, only: Sequence[str] = ()) -> list[Fault]:
         here.add(TWO_BROKERS)
     if len(lab.new.nodes) >= 3:
         here.add(CLUSTER)
-    found = [one for one in (*fault.ALL, *cluster.FAULTS) if one.needs <= here and TRAFFIC not in one.needs]
-    named = {one.name: one for one in found if not only or any(part in one.name for part in only)}
-    return list(named.values())
+    every = (*fault.ALL, *cluster.possible(lab.new.version))
+    found = [one for one in every if one.needs <= here and TRAFFIC not in one.needs]
+    return [one for one in found if not only or any(part in one.name for part in only)]
 
 
 def drawn(faults: Sequence[Fault], seed: int) -> Iterator[tuple[Fault, float]]:
@@ -125,19 +125,20 @@ class Soak:
         """Return the book as it stands, finished or not."""
         self._book.refresh()
         watch = self._watch
-        listed = None if watch is None or watch.listed is None else frozenset(watch.listed)
+        log = self._stage.daemon.process.stderr if watch is not None else ""
         return Report(
             versions=(self._lab.old.version, self._lab.new.version),
             nodes=len(self._lab.new.nodes),
             seed=self._plan.seed,
             seconds=(time.monotonic() if not self._finished else self._ended) - self._began,
             finished=self._finished,
-            figures=self._book.figures(listed),
+            figures=self._book.figures(listed(log)),
             counted=watch.counted() if watch else {},
             runs=watch.runs if watch else 0,
             memory=watch.memory() if watch else {},
             in_flight=watch.in_flight() if watch else {},
             restarts=dict(self._traffic.restarts),
+            tracebacks=log.count("Traceback"),
             suffered=tuple(self._suffered),
         )
 

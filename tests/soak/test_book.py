@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pika
+import pika.frame
 import pytest
 
+from bridge.doubles import Doubles
 from bridge.lab.records import Journal, Sent, as_text, digest
 from tests.soak.book import Book, Figures
 from tests.soak.records import Got, Ran, unsure
+from tests.soak.watch import listed
 
 #: Property flags without a property: a message that has none.
 BARE = as_text(b"\x00\x00")
@@ -91,6 +96,7 @@ def test_another_body_queue_or_property_is_a_change(other: dict[str, str], sent_
         ([("old", False), ("new", False)], False),  # the old worker did
         ([("old", True), ("new", False)], True),  # the bridge had it, and gave it back with its copy sent
         ([("new", False), ("old", True)], True),
+        ([("new", True), ("old", True)], True),  # its first delivery on the new side was lost
         ([("old", True)], False),
         ([("old", False), ("old", True)], False),
     ],
@@ -109,3 +115,19 @@ def test_a_second_try_is_no_second_run(writer: Writer):
     figures = writer.figures()
     assert (figures.twice, figures.changed, figures.doubled) == (0, 0, 0)
     assert (figures.retries_came, figures.retries_run) == (1, 1)
+
+
+def test_ids_are_read_from_the_daemons_log(caplog: pytest.LogCaptureFixture):
+    """Written by the daemon's own code, so that a sentence that changes is noticed here."""
+    doubles = Doubles()
+    with caplog.at_level("INFO"):
+        doubles.add("web", [header("one"), header("two")], "the target's connection was lost")
+    lines = "\n".join(json.dumps({"message": record.getMessage()}) for record in caplog.records)
+    assert listed(lines) == {"one", "two"}
+    assert listed("") is None
+
+
+def header(task_id: str) -> bytes:
+    properties = pika.BasicProperties(headers={"task": "t", "id": task_id}, correlation_id=task_id)
+    marshalled: bytes = pika.frame.Header(1, 0, properties).marshal()
+    return marshalled

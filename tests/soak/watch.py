@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import threading
 import time
@@ -18,6 +19,10 @@ from bridge.errors import BridgeError
 EVERY = 1.0
 #: Totals of a daemon that say that a message may have been doubled; they begin anew with each of its processes.
 COUNTED = ("possible_duplicates", "redelivered")
+
+
+#: What the daemon logs of them (bridge/doubles.py).
+_NAMED = re.compile(r"\d+ possible duplicates \([^)]*\): ([\w?, -]+)")
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,10 @@ class Watch:
 
     Attributes:
         looks: what was seen, in order.
-        listed: ids of the tasks that it named as possible duplicates; None: it has no such list.
     """
 
     def __init__(self, socket: str) -> None:
         self.looks: list[Look] = []
-        self.listed: set[str] | None = None
         self._socket = socket
         self._began = time.monotonic()
         self._runs: dict[int, _Run] = {}
@@ -108,10 +111,16 @@ class Watch:
         self._status = status
         totals = status["totals"]
         self._runs.setdefault(status["pid"], _Run()).totals = totals
-        if "possible_duplicates_listed" in status:
-            named = {str(entry["id"]) for entry in status["possible_duplicates_listed"]}
-            self.listed = (self.listed or set()) | named
         self.looks.append(Look(time.monotonic() - self._began, rss, totals["in_flight"]))
+
+
+def listed(log: str) -> frozenset[str] | None:
+    """Return the ids of the tasks that the daemon named in its log as possible duplicates; None: it named none.
+
+    The log has them all: those too that a process named right before it was killed.
+    """
+    found = _NAMED.findall(log)
+    return frozenset(word for words in found for word in words.split(", ")) if found else None
 
 
 def _of(function: Callable[[list[float]], float], values: list[float]) -> float | None:
