@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import yaml
@@ -99,8 +100,19 @@ def _no_tree(place: str, found: str, allowed: str) -> Tree:
     return Tree(None, None, {(): Fault(place, found, allowed)})
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but for keys: there `on`, `off`, `yes` and `no` are words, as in YAML 1.2."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Read a mapping; called by the loader."""
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
 def _document(text: str) -> object:
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -102,10 +102,14 @@ def test_equal_files_give_equal_configurations() -> None:
         ({"instance": "a b"}, "instance: found 'a b'; allowed: up to 64 letters, digits, and any of _ . -"),
         ({"instance": 5}, "instance: found 5; allowed: up to 64 letters"),
         ({"route": "dual"}, "route: found 'dual'; allowed: legacy | canary | quorum"),
-        (
-            {"backup": {"on": "source"}},
-            "backup: unknown key; allowed: the keys source, target, instance, queues, route,",
-        ),
+        ({"backup": {"on": "both"}}, "backup.on: found 'both'; allowed: source | target"),
+        ({"backup": {"max_age": "59s"}}, "backup.max_age: found '59s' (outside of 1m to 366d); allowed: a time such"),
+        ({"backup": {"max_age": "367d"}}, "backup.max_age: found '367d' (outside of 1m to 366d); allowed: a time such"),
+        ({"backup": {"max_age": 7}}, "backup.max_age: found 7; allowed: a time such as 7d, 12h or 30m"),
+        ({"backup": {"max_age": "a week"}}, "backup.max_age: found 'a week' (not a number of s, m, h or d); allowed"),
+        ({"backup": {"max_bytes": "1MiB"}}, "backup.max_bytes: found '1MiB' (outside of 64MiB to 1024TiB); allowed"),
+        ({"backup": {"required": "no"}}, "backup.required: found 'no'; allowed: true | false"),
+        ({"backup": {"keep": 1}}, "backup.keep: unknown key; allowed: the keys on, max_age, max_bytes, required"),
         ({"drained_after": None}, "drained_after: unknown key; allowed: the keys source, target"),
         ({"admin": {"token": "x"}}, "admin.token: unknown key; allowed: the keys socket"),
         ({"queues": []}, "queues: found a list; allowed: a mapping with the keys include, exclude, settings"),
@@ -159,11 +163,27 @@ def test_a_fault_names_its_place_what_was_found_and_what_is_allowed(changes: dic
 
 
 def test_a_key_that_is_not_text_is_a_fault() -> None:
-    text = yaml.safe_dump({**BASE, 5: 1, "log": {True: "x"}})
+    text = yaml.safe_dump({**BASE, 5: 1, "log": {1: "x"}})
     with pytest.raises(ConfigError) as caught:
         config.parse(text, {})
     places = [str(fault).partition("; allowed: the keys ")[0] for fault in caught.value.faults]
     assert places == ["log[1]: a key that is not text", "[5]: a key that is not text"]
+
+
+def test_on_is_a_key_though_yaml_takes_the_word_for_a_truth_value() -> None:
+    text = f"{yaml.safe_dump(BASE)}\nbackup: {{on: target, required: off}}"
+    made = config.parse(text, {}).backup
+    assert made is not None
+    assert (made.on, made.required) == ("target", False)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("1m", 60), ("366d", 366 * 86400), ("12h", 43200), ("90s", 90), ("7d", 604800)]
+)
+def test_how_long_copies_are_kept(given: str, seconds: int) -> None:
+    made = read(backup={"max_age": given}).backup
+    assert made is not None
+    assert (made.max_age, made.max_bytes, made.on, made.required) == (seconds, 20 * 1024**3, "source", True)
 
 
 def test_all_faults_are_told_at_once_across_sections() -> None:

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.units import FASTEST, SLOWEST, parse_rate, parse_size, show_rate, show_size
+from bridge.units import (
+    FASTEST,
+    SLOWEST,
+    parse_duration,
+    parse_rate,
+    parse_size,
+    show_duration,
+    show_rate,
+    show_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +81,26 @@ def test_a_shown_rate_is_read_back(per_minute: int) -> None:
     rate = parse_rate(f"{per_minute}/m")
     assert parse_rate(show_rate(rate)) == pytest.approx(rate, rel=1e-4)
     assert SLOWEST <= rate <= FASTEST
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("45s", 45), ("30m", 1800), ("12h", 43200), ("7d", 604800), (" 2 h ", 7200), ("0s", 0)]
+)
+def test_durations_as_people_write_them(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-1d", "1.5h", "7D", "7w", "1h30m", "1e3s", "٣d"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a number of s, m, h or d"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(604800, "7d"), (86400, "1d"), (43200, "12h"), (90, "90s"), (0, "0d")])
+def test_a_duration_is_shown_in_its_largest_unit(seconds: int, text: str) -> None:
+    assert show_duration(seconds) == text
+
+
+@given(st.integers(min_value=0, max_value=2**40))
+def test_a_shown_duration_is_read_back(seconds: int) -> None:
+    assert parse_duration(show_duration(seconds)) == seconds
