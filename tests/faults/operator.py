@@ -185,6 +185,7 @@ FAULTS = (
         _NONE,
         True,
         happens="refused (403) and tried again; the old workers have the queue",
+        long=True,
     ),
     Fault(
         "target queue full (max-length with reject-publish)",

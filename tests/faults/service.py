@@ -103,6 +103,11 @@ class Service:
         self.counted()
         return self._listed
 
+    @property
+    def log(self) -> str:
+        """What its processes logged so far."""
+        return self.process.stderr
+
     def quote(self) -> str:
         """The end of its log."""
         return self._daemon.quote() if self._daemon is not None else ""

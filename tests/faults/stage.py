@@ -46,7 +46,7 @@ SETTLES_WITHIN = 60.0
 #: New tasks that must have come to a worker before it counts as having the queue.
 _SOME = 20
 #: Seconds after its ETA in which a task must be out of the ladder.
-_OUT_OF_LADDER = 1.5
+_OUT_OF_LADDER = 0.5
 
 
 class Stage:
@@ -255,6 +255,8 @@ class Stage:
                 given_back=self._given_back,
                 recovered=self._recovered,
                 wants_given_back=self._wants_given_back,
+                # None may reach an operator.
+                faults=(*book.faults, *(["a traceback is in the log"] if "Traceback" in self.daemon.log else ())),
             )
             self._counted, self.deleted = counted, 0
             self._given_back, self._recovered, self._wants_given_back = None, None, False

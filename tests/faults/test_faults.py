@@ -25,7 +25,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
     need_brokers()
     lab = Lab.up(f"faults-{os.getpid()}", "3.10", "4.3", owner_pid=os.getpid())
     try:
-        with Theatre(lab, tmp_path_factory.mktemp("faults"), ahead=(2.0, 3.5), heartbeat=4) as made:
+        with Theatre(lab, tmp_path_factory.mktemp("faults"), ahead=(2.0, 3.0), heartbeat=4) as made:
             yield made
     finally:
         lab.down()
