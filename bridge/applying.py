@@ -118,7 +118,7 @@ def wanted_rights(config: Config) -> Grants:
     # Rights are for the whole way, whatever part of it is done.
     empty = Vhost(seen.target.name, seen.target.version)
     whole = plan(seen.source, empty, seen.pairs, config.instance)
-    return grants(seen.pairs, seen.source.queues, config.queues.include, whole, config.instance)
+    return grants(seen.pairs, seen.source.queues, config.queues.include, whole, config.instance, config.backup_side)
 
 
 def carry_out(

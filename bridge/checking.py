@@ -72,6 +72,7 @@ def look(file: str, config: Config, say: Say) -> World:
             gate_consumers=config.gate.consumers,
             priority=config.relay.priority,
             cap_priority=config.eta.cap_priority == "auto",
+            backup=config.backup_side,
         )
     finally:
         for api in apis.values():
@@ -97,7 +98,8 @@ def _places(broker: Broker) -> set[tuple[str, int]]:
 
 def _probes(config: Config, vhosts: dict[str, Vhost], pairs: tuple[Pair, ...], target: Management, say: Say) -> Probes:
     seen = vhosts["target"]
-    needed = rights.needed([(pair.source.name, pair.target) for pair in pairs], config.instance)
+    names = [(pair.source.name, pair.target) for pair in pairs]
+    needed = rights.needed(names, config.instance, config.backup_side)
     chosen = rights.to_try(needed, {name: vhost.permissions for name, vhost in vhosts.items()})
     taking = not any(node.memory_alarm or node.disk_alarm for node in seen.nodes)
     tried: list[Trial] = []

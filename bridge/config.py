@@ -317,6 +317,11 @@ class Config(Section):
     log: Log = Log()
     """What is logged."""
 
+    @property
+    def backup_side(self) -> str | None:
+        """The side that keeps the backup stream; None without one."""
+        return None if self.backup is None else self.backup.on.value
+
     def wants(self, queue: str) -> bool:
         """Whether the source queue of that name is in scope: included, and not excluded."""
         return _matches(queue, self.queues.include) and not _matches(queue, self.queues.exclude)

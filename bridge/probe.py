@@ -26,7 +26,7 @@ from typing import Any
 from gevent.pool import Pool
 
 from bridge.amqp import Channel, ChannelClosed, Connection
-from bridge.core import ladder
+from bridge.core import copies, ladder
 from bridge.core.rights import DEFAULT_EXCHANGE, Right
 from bridge.core.topology import Trial
 from bridge.management import Management
@@ -43,7 +43,8 @@ LOOKS = 12.0
 LOOK_EVERY = 1.0
 
 _CONFIGURED = re.compile(r"max size (\d+)")
-_LEVELS = frozenset(ladder.level_name(level) for level in range(ladder.LEVELS))
+#: Exchanges that have a queue of the same name, which is ours too.
+_TWINS = frozenset({*(ladder.level_name(level) for level in range(ladder.LEVELS)), copies.EXCHANGE})
 #: An exchange that every vhost has.
 _ANY_EXCHANGE = "amq.topic"
 
@@ -117,8 +118,8 @@ def trials(connection: Connection, rights: Iterable[Right], *, taking: bool, que
 
 
 def _attempt(channel: _Asking, right: Right, queue: str | None) -> Trial:
-    # A level's queue has its exchange's name; the ladder's last exchange has no queue of its own.
-    writable = right.name if right.name in _LEVELS else queue
+    # The ladder's last exchange has no queue of its own.
+    writable = right.name if right.name in _TWINS else queue
     requests: Mapping[tuple[str, str], Callable[[], None]] = {
         ("read", "queue"): lambda: channel.consume_nothing(right.name),
         ("configure", "queue"): lambda: channel.declare_nothing(right.name),

@@ -53,7 +53,14 @@ class Grants:
         return {"source": self.source.as_json(), "target": self.target.as_json(), "apply": self.apply.as_json()}
 
 
-def grants(pairs: Iterable[Pair], every: Iterable[str], include: Sequence[str], plan: Plan, instance: str) -> Grants:
+def grants(
+    pairs: Iterable[Pair],
+    every: Iterable[str],
+    include: Sequence[str],
+    plan: Plan,
+    instance: str,
+    backup: str | None = None,
+) -> Grants:
     """The rights for `pairs`.
 
     Args:
@@ -62,9 +69,10 @@ def grants(pairs: Iterable[Pair], every: Iterable[str], include: Sequence[str], 
         include: `queues.include`.
         plan: for a target on which nothing is yet: what is there already needs no right.
         instance: of the bridge.
+        backup: side of the backup stream; None: there is none.
     """
     listed = list(pairs)
-    rights = needed([(pair.source.name, pair.target) for pair in listed], instance)
+    rights = needed([(pair.source.name, pair.target) for pair in listed], instance, backup)
     same = {pair.source.name for pair in listed if pair.target == pair.source.name}
     scope = {pair.source.name for pair in listed}
     names = set(every)

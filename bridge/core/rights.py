@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bridge.core import ladder
+from bridge.core import copies, ladder
 from bridge.core.topology import Permissions, Trial
 
 #: What RabbitMQ's permissions call the default exchange.
@@ -27,6 +27,9 @@ DELAY = "send tasks into the ladder"
 LADDER = "declare the ladder"
 EXIT = "bind the exit from the ladder"
 OWN = "keep the bridge's own queues"
+COPY = "send copies to the backup stream"
+BACKUP = "make the backup stream"
+REPLAY = "read the backup stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,27 @@ def own_queues(instance: str) -> tuple[str, ...]:
     return (f"bridge.control.{instance}", QUARANTINE)
 
 
-def needed(pairs: Iterable[tuple[str, str]], instance: str) -> tuple[Right, ...]:
-    """Every right for moving from a source queue to its target queue, for all `pairs` of names."""
-    return tuple(dict.fromkeys(_needed(tuple(pairs), instance)))
+def needed(pairs: Iterable[tuple[str, str]], instance: str, backup: str | None = None) -> tuple[Right, ...]:
+    """Every right for moving from a source queue to its target queue.
+
+    Args:
+        pairs: their names.
+        instance: names the control queue.
+        backup: side of the backup stream; None: there is none.
+    """
+    found = [*_needed(tuple(pairs), instance), *(_of_backup(backup) if backup is not None else ())]
+    return tuple(dict.fromkeys(found))
+
+
+def _of_backup(side: str) -> Iterator[Right]:
+    """Exchange and stream have the same name."""
+    for kind in ("exchange", "queue"):
+        yield Right(side, "configure", kind, copies.EXCHANGE, BACKUP)
+    # The binding is looked at by making it once more, so these are needed even when it is there.
+    yield Right(side, "write", "exchange", copies.EXCHANGE, COPY)
+    yield Right(side, "write", "queue", copies.EXCHANGE, COPY)
+    yield Right(side, "read", "exchange", copies.EXCHANGE, COPY)
+    yield Right(side, "read", "queue", copies.EXCHANGE, REPLAY)
 
 
 def _needed(pairs: tuple[tuple[str, str], ...], instance: str) -> Iterator[Right]:

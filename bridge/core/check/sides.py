@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bridge.core import ladder
 from bridge.core.check.finding import Found, dotted, listed, size
 from bridge.core.check.world import World
-from bridge.core.rights import LADDER, OWN, Right, Verdict, judge, needed, own_queues
+from bridge.core.rights import BACKUP, LADDER, OWN, Right, Verdict, judge, needed, own_queues
 from bridge.core.topology import Vhost
 from bridge.core.translate import effective
 
@@ -50,14 +50,17 @@ def versions(world: World) -> Iterator[Found]:
 
 
 def feature_flags(world: World) -> Iterator[Found]:
-    """Quorum queues, and streams where a backup wants one, must be enabled on the target."""
-    target = world.target
-    if target.feature_flags is None or target.version >= FLAGS_REQUIRED:
-        return
-    for flag in ("quorum_queue", "stream_queue") if world.backup_stream else ("quorum_queue",):
-        if flag not in target.feature_flags:
-            todo = f"rabbitmqctl enable_feature_flag {flag}"
-            yield Found("feature-flag", "target vhost", target.name, f"feature flag {flag} is off", todo)
+    """Quorum queues must be enabled on the target, and streams where the backup is kept."""
+    needs = [("target", "quorum_queue")]
+    if world.backup is not None:
+        needs.append((world.backup, "stream_queue"))
+    vhosts = dict(world.sides())
+    for side, flag in needs:
+        vhost = vhosts[side]
+        if vhost.feature_flags is None or vhost.version >= FLAGS_REQUIRED or flag in vhost.feature_flags:
+            continue
+        todo = f"rabbitmqctl enable_feature_flag {flag}"
+        yield Found("feature-flag", f"{side} vhost", vhost.name, f"feature flag {flag} is off", todo)
 
 
 def alarms(world: World) -> Iterator[Found]:
@@ -181,7 +184,7 @@ def transient_queues(world: World) -> Iterator[Found]:
 
 
 #: Purposes that a right serves only as long as something is not there yet.
-_MAKING = frozenset({LADDER, OWN})
+_MAKING = frozenset({LADDER, OWN, BACKUP})
 
 
 def rights(world: World) -> Iterator[Found]:
@@ -189,7 +192,7 @@ def rights(world: World) -> Iterator[Found]:
     if world.probes is None:
         return
     known = {side: vhost.permissions for side, vhost in world.sides()}
-    needs = needed(((pair.source.name, pair.target) for pair in world.pairs), world.instance)
+    needs = needed(((pair.source.name, pair.target) for pair in world.pairs), world.instance, world.backup)
     refused: dict[tuple[str, str, str, str], list[Verdict]] = {}
     unsure: dict[str, list[Verdict]] = {}
     for verdict in judge(needs, known, world.probes.trials):

@@ -25,7 +25,7 @@ _SIDES = (
     Kind(
         *("feature-flag", _B, "A feature flag is off"),
         "Quorum queues need `quorum_queue`, the backup needs `stream_queue`.",
-        "`rabbitmqctl enable_feature_flag NAME` on the target, once all its nodes run the same version.",
+        "`rabbitmqctl enable_feature_flag NAME` on that side, once all its nodes run the same version.",
     ),
     Kind(
         *("target-alarm", _B, "The target has an alarm"),

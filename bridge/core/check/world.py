@@ -58,7 +58,7 @@ class World:
         gate_consumers: consumers that the gate wants on each sister.
         priority: our consumer priority on the source.
         cap_priority: whether the priority of ETA messages is capped where the target needs it.
-        backup_stream: whether a backup stream is wanted on the target.
+        backup: the side that is to keep the backup stream; None: there is none.
     """
 
     source: Vhost
@@ -73,7 +73,7 @@ class World:
     gate_consumers: int = 1
     priority: int = 1000
     cap_priority: bool = True
-    backup_stream: bool = False
+    backup: str | None = None
 
     def couples(self) -> Iterator[Couple]:
         """Each pair with the sister that is there."""

@@ -49,6 +49,18 @@ def test_names_are_listed_and_nothing_more_is_granted() -> None:
     assert found.as_json()["apply"]["tag"] == "management"
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_the_backup_is_granted_on_its_side(side: str) -> None:
+    listed = [Pair(SOURCE.queues["mail"], "mail")]
+    wanted = plan(SOURCE, EMPTY, listed, "main")
+    found = {backup: grants(listed, SOURCE.queues, ("*",), wanted, "main", backup).as_json() for backup in (None, side)}
+    other = "target" if side == "source" else "source"
+    assert found[side][other] == found[None][other]
+    for right in ("configure", "write", "read"):
+        assert "bridge\\.backup" in found[side][side][right]
+        assert "bridge\\.backup" not in found[None][side][right]
+
+
 def test_every_right_that_is_needed_is_granted() -> None:
     found = of(("reports.*", "*"), mail="mail-v2")
     pairs = [(name, "mail-v2" if name == "mail" else name) for name in SOURCE.queues if "pidbox" not in name]

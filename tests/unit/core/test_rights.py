@@ -43,6 +43,20 @@ def test_what_is_needed_of_the_target():
     assert len([r for r in found if r.purpose == rights.LADDER]) == 28 * 5 + 2
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_what_a_backup_needs_on_its_side(side: str):
+    without, found = set(needed(PAIRS, "main")), set(needed(PAIRS, "main", side))
+    assert {(r.side, r.right, r.kind, r.name, r.purpose) for r in found - without} == {
+        (side, "configure", "exchange", "bridge.backup", rights.BACKUP),
+        (side, "configure", "queue", "bridge.backup", rights.BACKUP),
+        (side, "write", "exchange", "bridge.backup", rights.COPY),
+        (side, "write", "queue", "bridge.backup", rights.COPY),
+        (side, "read", "exchange", "bridge.backup", rights.COPY),
+        (side, "read", "queue", "bridge.backup", rights.REPLAY),
+    }
+    assert without < found
+
+
 def test_two_queues_with_one_target_need_it_once():
     found = needed([("a", "all"), ("b", "all")], "main")
     assert len(found) == len(set(found))

@@ -52,9 +52,15 @@ CASES = [
     Case("feature-flag", target(feature_flags=frozenset()), "quorum_queue is off", target(feature_flags=None)),
     Case(
         "feature-flag",
-        target(dataclasses.replace(WORLD, backup_stream=True), feature_flags=frozenset({"quorum_queue"})),
+        target(dataclasses.replace(WORLD, backup="target"), feature_flags=frozenset({"quorum_queue"})),
         "stream_queue is off",
         target(feature_flags=frozenset({"quorum_queue"})),
+    ),
+    Case(
+        "feature-flag",
+        source(dataclasses.replace(WORLD, backup="source"), feature_flags=frozenset({"quorum_queue"})),
+        'source vhost "chost": feature flag stream_queue is off',
+        source(dataclasses.replace(WORLD, backup="target"), feature_flags=frozenset()),
     ),
     Case("feature-flag", target(feature_flags=frozenset()), "", target(version=(4, 0), feature_flags=frozenset())),
     Case(
