@@ -152,7 +152,9 @@ class Played:
     def _acked(self, ack: bytes) -> None:
         assert ack[7:11] == frames.ACK
         tag, multiple = frames.tag_at(ack, 11)
-        covered = {known for known in self.ledger.taken if known <= tag} if multiple else {tag}
+        # In the order in which they came: a bit of a tag may have been flipped on the way.
+        taken = self.ledger.taken
+        covered = set(taken[: taken.index(tag) + 1]) if multiple and tag in taken else {tag}
         if not self.hostile:
             # What the broker understands: everything it delivered so far.
             covered |= {known for known in self.delivered if known <= tag} if multiple else set()
