@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--world", metavar="OLD,NEW", action="append", help="releases, such as 3.10,4.3")
     parser.add_argument("--json", action="store_true", help="every figure instead of the table")
     given = parser.parse_args(arguments)
+    # What was begun is ended as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     worlds = [tuple(world.split(",")) for world in given.world or ()] or list(WORLDS.values())
     seen = []
     for old, new in worlds:

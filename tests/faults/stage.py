@@ -185,11 +185,13 @@ class Stage:
         began = time.monotonic()
         self._given_back = self._new_tasks_at(self.before, fault.lasts) if self._wants_given_back else None
         if fault.says:
-            self.daemon.wait_until(lambda status: fault.says in self._said(status), fault.lasts)
+            self.daemon.wait_until(lambda status: fault.says in self._said(status))
         # Its length is what it is; there is nothing to wait for.
         threading.Event().wait(began + fault.lasts - time.monotonic())
         fault.heal(self)
         self._recovered = self.moves()
+        if fault.says:
+            self.daemon.wait_until(lambda status: fault.says not in self._said(status))
 
     def moves(self, seconds: float = MOVES_WITHIN) -> float:
         """Wait until tasks that are published from now on come to the new worker; return after how many seconds.
