@@ -118,8 +118,7 @@ def _of(side: str) -> list[Fault]:
             6.0,
             none,
             True,
-            happens=silent,
-            says="no confirm from the target for " if target else "",
+            happens="the window fills and the old workers get the rest; what goes through goes through",
             long=True,
         ),
     ]
