@@ -18,15 +18,15 @@ from bridge.backup import STREAM, Stream
 from bridge.core import envelope
 from bridge.core.copies import EXCHANGE
 from bridge.errors import Refused, Unreachable
-from bridge.reading import Delivery, Reader
+from bridge.lab.brokers import Side
 from tests.functional.cases import task
 from tests.functional.cases_content import LARGEST
-from tests.functional.test_republish import ODD, parts
-from tests.support import wire
+from tests.functional.test_republish import ODD
 from tests.support.brokers import Vhosts
+from tests.support.copies import copy, deliveries, parts
 from tests.support.daemon import takeover
 from tests.support.peers import Admin, as_user
-from tests.support.raw_amqp import Closed, Raw, RawAmqp
+from tests.support.raw_amqp import Closed, RawAmqp
 
 pytestmark = pytest.mark.functional
 
@@ -48,22 +48,8 @@ def stream_at(vhosts: Vhosts, side: str, tmp_path: Path, user: str | None = None
     return Stream(connection, settings(**given))
 
 
-def copy(queue: str, message: Raw, now: float | None = None) -> Raw:
-    """An envelope as it is published."""
-    sealed = envelope.seal(envelope.opening(queue), time.time() if now is None else now, *parts(message))
-    return Raw(b"\x80\x00" + wire.shortstr(envelope.CONTENT_TYPE.encode()), sealed)
-
-
-def read_all(vhosts: Vhosts, side: str, tmp_path: Path, count: int) -> list[Delivery]:
-    made = config.parse(yaml.safe_dump(takeover(vhosts, tmp_path)), {})
-    make = sides.connection("backup", getattr(made, side), "test")
-    found: list[Delivery] = []
-    with Reader(make, STREAM, arguments={"x-stream-offset": "first"}) as reader:
-        while len(found) < count and (one := reader.take(10)) is not None:
-            found.append(one)
-            reader.ack(one.tag)
-        assert reader.take(0.1) is None
-    return found
+def side_of(vhosts: Vhosts, side: str) -> Side:
+    return {"source": vhosts.old, "target": vhosts.new}[side]
 
 
 @pytest.fixture(params=["source", "target"])
@@ -73,7 +59,7 @@ def side(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def amqp(vhosts: Vhosts, side: str) -> Iterator[RawAmqp]:
-    with RawAmqp({"source": vhosts.old, "target": vhosts.new}[side].amqp) as made:
+    with RawAmqp(side_of(vhosts, side).amqp) as made:
         yield made
 
 
@@ -91,7 +77,7 @@ def test_what_is_missing_is_made_and_copies_come_out_byte_for_byte(
     sent.append(("ü", task(os.urandom(room)).raw()))
     for queue, message in sent:
         amqp.publish(EXCHANGE, queue, copy(queue, message, 1.5))
-    came = read_all(vhosts, side, tmp_path, len(sent))
+    came = deliveries(side_of(vhosts, side))
     for (queue, message), one in zip(sent, came, strict=True):
         same = envelope.unseal(one.body) == envelope.Message(queue, 1.5, "", *parts(message))
         assert same, queue
@@ -119,7 +105,7 @@ def test_a_stream_that_goes_is_made_again_when_it_is_doubted(vhosts: Vhosts, sid
     assert stream.fault == "the backup stream is in doubt: no stream took a copy"
     stream.ensure()
     assert stream.fault is None
-    with RawAmqp({"source": vhosts.old, "target": vhosts.new}[side].amqp) as other:
+    with RawAmqp(side_of(vhosts, side).amqp) as other:
         other.publish(EXCHANGE, "q", copy("q", task().raw()))
     # After a reconnect nothing is known any more.
     stream.connection.close()
@@ -170,7 +156,7 @@ def test_an_exchange_of_another_type_is_refused(vhosts: Vhosts, side: str, amqp:
 @pytest.fixture
 def publisher(vhosts: Vhosts, side: str) -> Iterator[str]:
     """A user who may write and read `bridge.backup`, and declare nothing."""
-    where = {"source": vhosts.old, "target": vhosts.new}[side]
+    where = side_of(vhosts, side)
     admin, name = Admin(where.api), f"backup-{secrets.token_hex(4)}"
     rights = {"configure": "^$", "write": "^bridge\\.backup$", "read": "^bridge\\.backup$"}
     admin.make_user(name, "secret", where.vhost, **rights)
@@ -203,29 +189,14 @@ def test_what_is_too_much_or_too_old_goes(vhosts: Vhosts, side: str, amqp: RawAm
         amqp.publish_all(EXCHANGE, "q", [message] * 2)
     until = time.monotonic() + 20
     # The broker looks beside its work.
-    while (kept := len(drain(vhosts, side, tmp_path)) * len(message.body)) > 68 * MIB:
+    while (kept := len(deliveries(side_of(vhosts, side))) * len(message.body)) > 68 * MIB:
         assert time.monotonic() < until, f"{kept} bytes stay"
     assert kept > 60 * MIB
-    where = {"source": vhosts.old, "target": vhosts.new}[side]
+    where = side_of(vhosts, side)
     policy = {"pattern": "^bridge\\.backup$", "definition": {"max-age": "1s"}, "apply-to": "queues"}
     Admin(where.api).call("PUT", f"policies/{where.vhost}/bridge-backup", policy)
     until = time.monotonic() + 20
-    while len(drain(vhosts, side, tmp_path)) > 20:
+    while len(deliveries(side_of(vhosts, side))) > 20:
         # Only the beginning of another segment makes the broker look.
         amqp.publish_all(EXCHANGE, "q", [message] * 5)
         assert time.monotonic() < until, "old copies stay"
-
-
-def drain(vhosts: Vhosts, side: str, tmp_path: Path) -> list[int]:
-    """Offsets of all that is in the stream now, up to a message that is published for it."""
-    made = config.parse(yaml.safe_dump(takeover(vhosts, tmp_path)), {})
-    found: list[int] = []
-    with RawAmqp({"source": vhosts.old, "target": vhosts.new}[side].amqp) as amqp:
-        amqp.publish(EXCHANGE, "q", Raw(b"\x00\x00", b"the end"))
-    make = sides.connection("backup", getattr(made, side), "test")
-    with Reader(make, STREAM, arguments={"x-stream-offset": "first"}) as reader:
-        while (one := reader.take(10)) is not None and one.body != b"the end":
-            assert one.offset is not None
-            found.append(one.offset)
-            reader.ack(one.tag)
-    return found

@@ -25,8 +25,9 @@ from bridge.core import properties as p
 from bridge.core.copies import EXCHANGE
 from tests.functional.cases import Message, iso, old_json, old_task, shortstr, task
 from tests.functional.passage import LOST, QUORUM
-from tests.functional.test_backup import copy, stream_at
+from tests.functional.test_backup import side_of, stream_at
 from tests.support.brokers import Vhosts
+from tests.support.copies import copy
 from tests.support.daemon import takeover
 from tests.support.raw_amqp import Arrived, Raw, RawAmqp
 
@@ -83,7 +84,7 @@ def scene(vhosts: Vhosts, side: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     file = tmp_path / "bridge.yaml"
     file.write_text(yaml.safe_dump(config))
     stream_at(vhosts, side, tmp_path).ensure()
-    with RawAmqp({"source": vhosts.old, "target": vhosts.new}[side].amqp) as amqp:
+    with RawAmqp(side_of(vhosts, side).amqp) as amqp:
         for queue, at, message in sent.values():
             amqp.publish(EXCHANGE, queue, copy(queue, message, at))
         amqp.publish(EXCHANGE, "mail", Raw(b"\x00\x00", b"no envelope"))
@@ -193,7 +194,7 @@ def test_what_cannot_be_sent_is_counted_with_its_reason(vhosts: Vhosts, scene: S
 
 @pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
 def test_a_stream_that_is_not_there_or_takes_no_mark(vhosts: Vhosts, scene: Scene, side: str):
-    with RawAmqp({"source": vhosts.old, "target": vhosts.new}[side].amqp) as amqp:
+    with RawAmqp(side_of(vhosts, side).amqp) as amqp:
         amqp.unbind(STREAM, EXCHANGE, "#")
         assert cli.main(["-c", str(scene.file), "replay", "--all", "--dry-run"]) == 1
         said = scene.capsys.readouterr().err

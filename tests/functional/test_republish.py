@@ -24,6 +24,7 @@ from tests.functional.cases import ABSENT, Message, iso, shortstr, task
 from tests.functional.cases_content import LARGEST
 from tests.functional.passage import LOST, QUORUM
 from tests.support.brokers import Vhosts
+from tests.support.copies import parts
 from tests.support.daemon import takeover
 from tests.support.raw_amqp import Arrived, Raw, RawAmqp
 
@@ -32,11 +33,6 @@ pytestmark = pytest.mark.functional
 
 def configured(vhosts: Vhosts, folder: Path, **changed: Any) -> Config:
     return config.parse(yaml.safe_dump(takeover(vhosts, folder, **changed)), {})
-
-
-def parts(raw: Raw) -> tuple[bytes, bytes]:
-    """Header payload and body of a message."""
-    return b"\x00\x3c\x00\x00" + len(raw.body).to_bytes(8, "big") + raw.properties, raw.body
 
 
 @pytest.fixture
