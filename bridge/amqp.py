@@ -11,10 +11,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import logging
 import random
 import ssl
+import struct
+import termios
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -25,8 +29,8 @@ import pika.exceptions
 import pika.frame
 from gevent.event import AsyncResult, Event
 from pika.adapters import gevent_connection
-from pika.adapters.utils import connection_workflow
 
+from bridge.amqp_faults import reason_of, unreachable, where
 from bridge.errors import AccessRefused, BridgeError, Refused, Unreachable
 
 log = logging.getLogger("bridge.amqp")
@@ -42,6 +46,8 @@ RECEIVE = 131072
 
 #: Takes a chunk as it came from the socket, returns the frames that are pika's.
 Receive = Callable[[bytes], bytes]
+
+_INT = struct.Struct("i")
 
 _loop: Any = None  # made when the first connection is
 
@@ -149,6 +155,19 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
         for start in range(0, len(rest), RECEIVE):
             self._adapter_emit_data(rest[start : start + RECEIVE])  # type: ignore[arg-type, unused-ignore]
 
+    def carried(self) -> tuple[int, int]:
+        """Bytes that the peer's host has taken so far, and bytes that wait here or on the way."""
+        transport = self._transport
+        if transport is None:
+            return 0, 0
+        waiting = transport.get_write_buffer_size()
+        if self._plain:
+            with contextlib.suppress(OSError):
+                # Linux, tcp(7): SIOCOUTQ, what the other end has not acknowledged.
+                (kernel,) = _INT.unpack(fcntl.ioctl(transport._sock, termios.TIOCOUTQ, bytes(_INT.size)))  # noqa: SLF001
+                waiting += kernel
+        return self.bytes_sent - waiting, waiting
+
     def abort(self, reason: str) -> None:
         """Cut the connection without a farewell: the peer does not answer."""
         if not self.is_closed:
@@ -214,7 +233,7 @@ class Connection:
             opened.set(None)
 
         def on_error(_connection: _FastConnection, error: Exception) -> None:
-            opened.set_exception(_explain(self.name, parameters, error))
+            opened.set_exception(unreachable(self.name, parameters, error))
 
         def on_close(connection: _FastConnection, error: Exception) -> None:
             if self._pika is connection:
@@ -238,7 +257,7 @@ class Connection:
         log.info("%s: connected to %s", self.name, where(parameters))
 
     def _lost(self, error: Exception) -> None:
-        self.reason = _reason(error)
+        self.reason = reason_of(error)
         self.close_code = error.reply_code if isinstance(error, pika.exceptions.ConnectionClosedByBroker) else None
         self._pika = None
         self.blocked = None
@@ -275,6 +294,10 @@ class Connection:
         if self._pika is None or not self._pika.is_open:
             raise Unreachable(f"{self.name}: no connection: {self.reason}")
         return self._pika
+
+    def carried(self) -> tuple[int, int]:
+        """Bytes that the peer's host has taken so far, and bytes that wait for it: a slow peer is not a silent one."""
+        return (0, 0) if self._pika is None else self._pika.carried()
 
     def send(self, data: bytes) -> None:
         """Send whole frames; what is sent on a connection that just closed is dropped with it, as its channels are."""
@@ -349,21 +372,32 @@ class Channel:
             if isinstance(opening, pika.channel.Channel):
                 opening.add_on_close_callback(self._on_close)
                 opening.add_on_cancel_callback(self._on_cancel)
-            return waiting.get(timeout=ANSWER)
+            return self._patiently(waiting.get)
         except gevent.Timeout:
             # A peer that is silent for so long is gone; its connection ends now, not when the heartbeat finds out.
             self._owner.abort(f"no answer within {ANSWER:.0f} s")
             raise Unreachable(f"{self.name}: no answer within {ANSWER:.0f} s on channel {self.number}") from None
         except pika.exceptions.AMQPError as fault:
-            raise Unreachable(f"{self.name}: {_reason(fault)}") from None
+            raise Unreachable(f"{self.name}: {reason_of(fault)}") from None
         finally:
             self._waiting = None
+
+    def _patiently(self, wait: Callable[..., Any]) -> Any:
+        """Wait for an answer, as long as what stands before the question in a slow connection still goes out."""
+        taken, _ = self._owner.carried()
+        while True:
+            try:
+                return wait(timeout=ANSWER)
+            except gevent.Timeout:
+                before, (taken, waiting) = taken, self._owner.carried()
+                if not waiting or taken == before:
+                    raise
 
     def _on_close(self, _channel: pika.channel.Channel, reason: Exception) -> None:
         if isinstance(reason, pika.exceptions.ChannelClosed):
             self.error = ChannelClosed(self.name, reason.reply_code, reason.reply_text)
         else:
-            self.error = Unreachable(f"{self.name}: connection lost: {_reason(reason)}")
+            self.error = Unreachable(f"{self.name}: connection lost: {reason_of(reason)}")
         self.closed.set()
         if self._waiting is not None and not self._waiting.ready():
             self._waiting.set_exception(self.error)
@@ -410,76 +444,15 @@ class Channel:
         """Close the channel and wait until the broker has done it: unacked messages are back in their queue then."""
         if self._channel.is_open:
             self._channel.close()
-        if not self.closed.wait(ANSWER):
+        try:
+            self._patiently(self._wait_closed)
+        except gevent.Timeout:
             self._owner.abort(f"no answer within {ANSWER:.0f} s")
+
+    def _wait_closed(self, timeout: float) -> None:
+        if not self.closed.wait(timeout):
+            raise gevent.Timeout(timeout)
 
 
 def _unused(*_arguments: Any) -> None:
     """Deliveries and confirms of relay channels never reach pika; it wants a callback all the same."""
-
-
-def where(parameters: pika.connection.Parameters) -> str:
-    """An address as people write it, without user and password."""
-    return f"{parameters.host}:{parameters.port} vhost {parameters.virtual_host}"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """pika wraps the cause of a failed connection several times."""
-    yield error
-    if isinstance(error, connection_workflow.AMQPConnectionWorkflowFailed):
-        for inner in error.exceptions:
-            yield from _causes(inner)
-    for inner_error in (getattr(error, "exception", None), *error.args):
-        if isinstance(inner_error, BaseException):
-            yield from _causes(inner_error)
-
-
-def _explain(name: str, parameters: pika.connection.Parameters, error: BaseException) -> Unreachable:
-    """One sentence for a connection that could not be opened."""
-    causes = list(_causes(error))
-    cause = causes[-1]
-    there = f"{parameters.host}:{parameters.port}"
-    user = getattr(parameters.credentials, "username", "?")
-    text = _reason(cause)
-    if isinstance(cause, pika.exceptions.ProbableAuthenticationError) or "ACCESS_REFUSED" in text:
-        return AccessRefused(
-            f'{name}: {there} refused user "{user}": wrong user or password, or no access to '
-            f'vhost "{parameters.virtual_host}"',
-            hint=f"check the user, password and vhost in {name}.amqp, and the user's permissions on the vhost",
-        )
-    if isinstance(cause, pika.exceptions.ProbableAccessDeniedError) or "NOT_ALLOWED" in text:
-        return AccessRefused(
-            f'{name}: vhost "{parameters.virtual_host}" does not exist on {there}, or user "{user}" may not enter it',
-            hint=f"check the vhost in {name}.amqp and the user's permissions on it",
-        )
-    if isinstance(cause, ssl.SSLError):
-        return Unreachable(
-            f"{name}: TLS with {there} failed: {text}", hint=f"check {name}.tls and the broker's certificate"
-        )
-    if isinstance(cause, (pika.exceptions.StreamLostError, pika.exceptions.IncompatibleProtocolError)):
-        return Unreachable(
-            f"{name}: {there} does not speak AMQP 0-9-1: it closed the connection during the handshake",
-            hint=f"check the port in {name}.amqp: the HTTP API and TLS have others, and TLS takes amqps://",
-        )
-    return Unreachable(
-        f"{name}: cannot connect to {there}: {text}", hint=f"check {name}.amqp and that the broker is up"
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """The text of an exception as a person would say it."""
-    # We never close a connection that is still opening: it is pika, when its time for the handshake is over.
-    if isinstance(
-        error,
-        (TimeoutError, connection_workflow.AMQPConnectorStackTimeout, pika.exceptions.ConnectionOpenAborted),
-    ):
-        return "no answer in time"
-    if isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed)):
-        return f"{error.reply_text} ({error.reply_code})"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {error.verify_message.rstrip('.')}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    return str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__

@@ -72,8 +72,7 @@ class Link:
         self.on_change()
 
     def _from_source(self, chunk: bytes) -> bytes:
-        self.out.heard = now = time.monotonic()
-        others = self.source_wire.receive(chunk, time.time(), now)
+        others = self.source_wire.receive(chunk, time.time(), time.monotonic())
         self.flush()
         return others
 

@@ -42,8 +42,10 @@ TAG = "bridge"
 #: Seconds without a confirm after which the old workers get their queue back (the subscription ends; what is in
 #: flight may still be confirmed).
 STALL = 3.0
-#: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source.
+#: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source; longer
+#: while bytes still go out to the target, but so that nothing is unacked for a minute.
 LAST_CONFIRMS = 20.0
+AT_MOST = 50.0
 #: Seconds between two looks at our exit from the ladder while a queue moves.
 EXIT_WATCH = 10.0
 #: Seconds between looks at a subscription that nothing woke.
@@ -52,6 +54,9 @@ TICK = 1.0
 PACED_TICK = 0.05
 #: Seconds after which a subscription ends and begins anew when acks are held back: nothing stays unacked for a minute.
 HELD_BACK = 30.0
+#: Seconds from the first subscription for which a redelivered message may be one of the process before this one: the
+#: source notices within three heartbeats that a connection is dead.
+UNSURE = 60.0
 
 _TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured )?max size (\d+)")
 
@@ -89,6 +94,8 @@ class Learnt:
     fits: int = 1 << 16
     #: How many of those that come redelivered may have been in flight in the process before this one.
     unsure: int = 0
+    #: Until when that is so, in monotonic seconds: by then the source knows that the process before is gone.
+    unsure_until: float | None = None
     #: Messages were in flight when the last subscription failed: one at a time until one is confirmed, so that each try
     #: at a target that takes them and does not answer doubles no more than one.
     cautious: bool = False
@@ -131,7 +138,12 @@ class Session:
         self._wake = wake
         self._paced = not isinstance(pace, Free)
         self._tags = 0
+        #: Bytes that the target's host had taken at the last look, and when they were last found to have grown.
+        self._taken = link.target.carried()[0]
+        self._taken_at = 0.0
         self._began = time.monotonic()
+        if learnt.unsure_until is None:
+            learnt.unsure_until = self._began + UNSURE
         copies = self._copies()
         self.relay = Relay(
             number,
@@ -302,6 +314,8 @@ class Session:
                     f'queue "{self.queue}": the source cancelled our consumer: the queue was deleted or its node failed'
                 )
             self._came_again()
+            if learnt.unsure_until is not None and now > learnt.unsure_until:
+                relay.unsure = 0
             searched = learnt.search.passed(self._counts.confirmed - confirmed)
             confirmed = self._counts.confirmed
             if searched or over() or self._ends(now) or (self._opened_up(source) and self._paced):
@@ -381,8 +395,8 @@ class Session:
             raise Faulted(f'queue "{self.queue}": {surprise.text}')
         if relay.finished:
             return True
-        oldest = relay.ledger.oldest()
-        if oldest is not None and now - oldest > STALL:
+        oldest, going_out = relay.ledger.oldest(), self._still_going_out(now)
+        if oldest is not None and now - oldest > STALL and not going_out:
             raise Faulted(
                 f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; '
                 "the old workers have the queue meanwhile"
@@ -400,6 +414,14 @@ class Session:
         taken = relay.ledger.oldest_taken()
         return self._paced and taken is not None and now - taken > HELD_BACK
 
+    def _still_going_out(self, now: float) -> bool:
+        """Whether the target is slow rather than silent: what was written for it was taken a moment ago."""
+        taken, waiting = self._link.target.carried()
+        if waiting and taken != self._taken:
+            self._taken_at = now
+        self._taken = taken
+        return now - self._taken_at <= STALL
+
     # -- how it ends
     # ------------------------------------------------------------------------------------------------------------
 
@@ -411,10 +433,13 @@ class Session:
         try:
             if not source.cancelled:
                 source.cancel(f"{TAG}-{self._tags}")
-            until = time.monotonic() + LAST_CONFIRMS
+            began = time.monotonic()
+            until = began + LAST_CONFIRMS
             while self._waits_for_confirms(target) and (left := until - time.monotonic()) > 0:
                 self._wake.clear()
                 self._wake.wait(min(left, PACED_TICK))
+                if self._still_going_out(time.monotonic()):
+                    until = min(time.monotonic() + LAST_CONFIRMS, began + AT_MOST)
         except BridgeError as fault:
             log.debug("leaving: %s", fault)
         relay.last_turn()

@@ -171,21 +171,17 @@ class Ledger:
     def returned(self, header: bytes, bodies: bytes) -> bool:
         """A message came back, known by its header frame and body frames; whether it is one of ours.
 
-        Two that are the same in every byte are as good as each other. RabbitMQ from 3.13 on writes the header of a
-        return anew (semantics.md, 6.1), but never a body: then none of those with the same body may be acked. The next
-        that comes back may be one of them.
+        RabbitMQ from 3.13 on writes the header of a return anew (semantics.md, 6.1), but never a body: where no header
+        is the same, the body decides. None of several that it may be can be acked, not even where they are the same in
+        every byte: an answer to one, a nack, is not one to its twin. The next that comes back may be one of them.
         """
         body, known = frames.body_of(bodies, 0), self._absent
         same = [(tag, wire) for tag, wire, _, _ in self._open.values() if tag not in known and _body(wire) == body]
-        exact = next((tag for tag, wire in same if wire.startswith(header)), None)
-        if exact is not None:
-            self._back.add(exact)
-            self._absent.add(exact)
-            return True
-        self._back.update([tag for tag, _ in same])
-        if len(same) == 1:
-            self._absent.add(same[0][0])
-        return bool(same)
+        found = [tag for tag, wire in same if wire.startswith(header)] or [tag for tag, _ in same]
+        self._back.update(found)
+        if len(found) == 1:
+            self._absent.add(found[0])
+        return bool(found)
 
     def ackable(self, most: int = -1, also: Ledger | None = None) -> list[Entry]:
         """Take the longest run of confirmed messages from the front, at most `most` of them.

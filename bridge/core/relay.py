@@ -32,8 +32,9 @@ _TASK = b"\x04task"
 _LOOKED_AT = properties.HEADERS | properties.EXPIRATION | properties.USER_ID
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
-#: Seconds for which an ack that was written may not have reached a source that is heard.
-ACK_UNDER_WAY = 1.0
+#: Seconds for which an ack that was written may not have reached the source: within three heartbeats, a connection on
+#: which nothing gets through any more is closed.
+ACK_UNDER_WAY = 30.0
 #: Bytes up to which an acked message is kept whole for that time; of a larger one only its header is.
 _KEPT_WHOLE = 4096
 
@@ -92,14 +93,12 @@ class Destination:
 class Outbox:
     """What the relays of one pair of connections want sent, and which of them want to be looked at."""
 
-    __slots__ = ("alerts", "heard", "to_backup", "to_source", "to_target")
+    __slots__ = ("alerts", "to_backup", "to_source", "to_target")
 
     def __init__(self) -> None:
         self.to_target: list[bytes] = []
         self.to_source: list[bytes] = []
         self.to_backup: list[bytes] = []
-        #: When something came from the source last, in monotonic seconds: acks written long before it have arrived.
-        self.heard = 0.0
         #: Channels whose relay stopped, finished, or holds a message that no publish can carry.
         self.alerts: set[int] = set()
 
@@ -173,6 +172,8 @@ class Relay:
         #: When the last acks were written, and for which messages each.
         self._acks: deque[tuple[float, list[bytes]]] = deque()
         self._acked = 0
+        #: What was at risk before the last turn, whose acks may be lost as well.
+        self._at_last: list[bytes] = []
 
     def stop(self, reason: str, text: str) -> None:
         """Publish nothing more; the first reason stays."""
@@ -436,7 +437,7 @@ class Relay:
         bytes_before = self.ledger.bytes
         found = self.ledger.ackable(most, self._also)
         acks = self._acks
-        while acks and acks[0][0] < self._out.heard - ACK_UNDER_WAY:
+        while acks and acks[0][0] < at - ACK_UNDER_WAY:
             self._acked -= len(acks.popleft()[1])
         if found:
             self._give(bytes_before - self.ledger.bytes)
@@ -462,11 +463,12 @@ class Relay:
         """
         found = self.ledger.at_risk()
         if source_lost:
-            found += [wire for _, acked in self._acks for wire in acked]
+            found = (self._at_last or found) + [wire for _, acked in self._acks for wire in acked]
         return found
 
     def last_turn(self) -> None:
         """The subscription is gone: ack all that is confirmed; what is not stays with the source."""
+        self._at_last = self.ledger.at_risk()
         before = self.ledger.bytes
         found = self.ledger.ackable(also=self._also)
         if found:
