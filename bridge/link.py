@@ -18,6 +18,8 @@ from bridge.errors import BridgeError
 log = logging.getLogger("bridge.link")
 
 
+#: Seconds between two tries to connect again, at most: what a broker that is back has to wait for.
+RECONNECT = 5.0
 #: Bytes up to which parts are joined for one write. A larger message is not copied again.
 JOINED = 65536
 
@@ -123,7 +125,7 @@ class Link:
             if self._ending.is_set():
                 return
             self.on_change()
-            for wait in back_off():
+            for wait in back_off(most=RECONNECT):
                 if self._ending.wait(wait):
                     return
                 self._fresh(connection)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import gevent
 from gevent.event import Event
 from gevent.lock import RLock
 
@@ -138,6 +139,7 @@ class Session:
         self._wake = wake
         self._paced = not isinstance(pace, Free)
         self._tags = 0
+        self._exit_fault: BridgeError | None = None
         #: Bytes that the target's host had taken at the last look, and when they were last found to have grown.
         self._taken = link.target.carried()[0]
         self._taken_at = 0.0
@@ -320,13 +322,23 @@ class Session:
             confirmed = self._counts.confirmed
             if searched or over() or self._ends(now) or (self._opened_up(source) and self._paced):
                 return
+            if self._exit_fault is not None:
+                raise self._exit_fault
             if now - verified > EXIT_WATCH:
-                self._shared.exits.bind(self.terms.target)
+                # In a greenlet of its own: a target that falls silent must be noticed meanwhile.
+                gevent.spawn(self._look_at_exit)
                 verified = now
             steady = learnt.search.prefetch is None and not learnt.cautious and not self._paced
             if steady and now - looked >= TICK:
                 looked = now
                 self._look(source, now)
+
+    def _look_at_exit(self) -> None:
+        try:
+            self._shared.exits.bind(self.terms.target)
+        except BridgeError as fault:
+            self._exit_fault = fault
+            self._wake.set()
 
     def _opened_up(self, source: Channel) -> bool:
         """Open the window after a subscription that failed, once a message is confirmed; whether that is now."""

@@ -341,6 +341,9 @@ class Relay:
         self.counts.redelivered += 1
         if self.unsure:
             self.unsure -= 1
+            if not self.came_again:
+                # A process that is killed again has said it by then.
+                self._out.alerts.add(self.channel)
             self.came_again.append(_head(wire))
 
     def begin(self, tag: int, redelivered: int) -> None:
