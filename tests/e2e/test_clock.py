@@ -14,7 +14,7 @@ from tests.support.raw_amqp import RawAmqp
 
 pytestmark = pytest.mark.e2e
 
-#: Python imports this at its start, in the daemon's process: the clock is that of the machine and the seconds in a file.
+#: Python imports this at its start, in the daemon's process: its clock is the machine's and the seconds in a file.
 CLOCK = """
 import pathlib, time
 _real, _file = time.time, pathlib.Path({file!r})
