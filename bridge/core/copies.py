@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from bridge.core import envelope, frames, properties
 from bridge.core.ledger import Ledger, LedgerError
@@ -32,6 +33,21 @@ class Backup:
     required: bool = True
 
 
+class Tally(Protocol):
+    """Numbers that others look at while copies are made."""
+
+    copied: int
+    backup_missed: int
+
+
+@dataclass(slots=True)
+class _Unseen:
+    """Numbers that nobody looks at."""
+
+    copied: int = 0
+    backup_missed: int = 0
+
+
 class Copies:
     """The copies of one queue's messages on one channel.
 
@@ -47,6 +63,8 @@ class Copies:
         #: Copies that arrived, and messages that go on without one.
         self.copied = 0
         self.missed = 0
+        #: The same is added to these.
+        self.tally: Tally = _Unseen()
         self.channel = channel
         self.to = to
         #: Told the reason when copies cannot arrive any more, and the time at each turn.
@@ -89,11 +107,11 @@ class Copies:
     def filed(self, tag: int) -> None:
         """A copy that was too large is safe in a file."""
         if not self._over:
-            self.copied += 1
+            self._count(1, 0)
             self.ledger.release(tag)
 
     def _without(self, tag: int, at: float) -> None:
-        self.missed += 1
+        self._count(0, 1)
         self.skip(tag, at)
 
     def lost(self, text: str) -> None:
@@ -104,7 +122,13 @@ class Copies:
             self.on_fault(text)
             return
         self._over = True
-        self.missed += self.ledger.release_all()
+        self._count(0, self.ledger.release_all())
+
+    def _count(self, copied: int, missed: int) -> None:
+        self.copied += copied
+        self.missed += missed
+        self.tally.copied += copied
+        self.tally.backup_missed += missed
 
     # -- from the backup's broker
     # ---------------------------------------------------------------------------------------
@@ -114,7 +138,7 @@ class Copies:
         if self._over:
             return
         try:
-            self.copied += len(self.ledger.confirm(seq, multiple, at))
+            self._count(len(self.ledger.confirm(seq, multiple, at)), 0)
         except LedgerError as fault:
             self._failed(str(fault))
 

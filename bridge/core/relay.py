@@ -156,6 +156,7 @@ class Relay:
         if copies is not None:
             copies.on_fault = lambda text: self.stop("backup", text)
             copies.on_turn = self.turn
+            copies.tally = counts
         self._out = out
         self._to_target = out.to_target
         self._to_source = out.to_source
@@ -485,9 +486,6 @@ class Relay:
         self.stop("ended", "the subscription ended")
         self._give(self._reserved)
         self._gathered = None
-        if self.copies is not None:
-            self.counts.copied += self.copies.copied
-            self.counts.backup_missed += self.copies.missed
 
     @property
     def finished(self) -> bool:

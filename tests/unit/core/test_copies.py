@@ -34,6 +34,15 @@ def test_the_source_is_acked_when_both_have_confirmed() -> None:
     assert (book.counts.moved, book.counts.copied, book.counts.backup_missed) == (4, 4, 0)
 
 
+def test_copies_are_counted_as_they_are_confirmed() -> None:
+    book = Playbook(backup=REQUIRED)
+    book.deliver(*tasks(3))
+    book.confirm_copy(2, multiple=True)
+    assert (book.counts.copied, book.counts.backup_missed) == (2, 0)
+    book.relay.close()
+    assert (book.counts.copied, book.counts.backup_missed) == (2, 0)
+
+
 def test_a_copy_is_the_message_as_it_came() -> None:
     book = Playbook(backup=REQUIRED, queue="mail.50%")
     came = wire.task(body := bytes(range(256)), CC=["other"], **{"x-death": [{"count": 1}]})
