@@ -356,6 +356,8 @@ class Session:
         if learnt.fits < learnt.window.most and now - self._began > HELD_BACK:
             learnt.fits *= 2
             self._began = now
+        if self._link.budget.much(relay.ledger.bytes):
+            learnt.fits = max(1, len(relay.ledger) * 3 // 4)
         most = limit(self.terms, self._link, learnt)
         size = learnt.window.look(now, self._counts.confirmed, relay.fullest, most)
         relay.fullest = 0

@@ -168,6 +168,7 @@ class Subscription:
                 log.debug("traceback", exc_info=True)
                 self._fault(Faulted(f'queue "{self.queue}": {type(fault).__name__}: {fault}'))
                 self._pause(next(waits))
+        self._link.budget.waiting.discard(self)
         self._say("ended", "the bridge is stopping")
         self.ended.set()
 
@@ -176,8 +177,11 @@ class Subscription:
         down = self._link.down()
         if down is not None:
             return down
-        if not self._link.budget.room:
+        budget = self._link.budget
+        if not budget.room:
+            budget.waiting.add(self)
             return "for room in relay.window_bytes: large messages of other queues are in flight"
+        budget.waiting.discard(self)
         return None
 
     def _pause(self, seconds: float) -> None:

@@ -30,11 +30,13 @@ def share(window: int, queues: int) -> int:
 class Budget:
     """Bytes that the messages in flight of all queues together may have."""
 
-    __slots__ = ("total", "used")
+    __slots__ = ("total", "used", "waiting")
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.used = 0
+        #: Who waits for room: as long as somebody does, those that use much ask for fewer messages.
+        self.waiting: set[object] = set()
 
     def take(self, size: int) -> bool:
         """Take `size` bytes, unless that is too much; a message larger than the whole passes alone."""
@@ -42,6 +44,10 @@ class Budget:
             return False
         self.used += size
         return True
+
+    def much(self, size: int) -> bool:
+        """Whether `size` bytes of one queue are too much while others wait."""
+        return bool(self.waiting) and size > self.total // 4
 
     @property
     def room(self) -> bool:

@@ -73,3 +73,13 @@ def test_what_is_larger_than_the_whole_passes_alone() -> None:
     assert not budget.take(1)
     budget.used -= 5000
     assert budget.take(1)
+
+
+def test_those_that_use_much_ask_for_less_while_others_wait() -> None:
+    budget = Budget(1000)
+    assert not budget.much(900)
+    budget.waiting.add("q1")
+    assert budget.much(251)
+    assert not budget.much(250)
+    budget.waiting.discard("q1")
+    assert not budget.much(900)
