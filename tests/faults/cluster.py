@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _NEEDS = frozenset({CLUSTER})
 #: Seconds in which a node must know something of the cluster, and in which all must see each other again.
 _KNOWN_WITHIN, _WHOLE_WITHIN = 30.0, 120.0
+#: Seconds after which a broker offers what left the ladder and was not taken again: until then ETA tasks may be stuck
+#: behind it (semantics.md, 8.3; seen on 3.10.8 when a node came back from its pause).
+_OFFERED_AGAIN = 240.0
 #: What brokers with Mnesia (RabbitMQ 3.x) may be told to do about a partition; without a word they stay parted until an
 #: operator restarts a node. With Khepri there is nothing to choose: a minority waits.
 _ANSWERS = ("pause_minority", "autoheal")
@@ -154,7 +157,7 @@ ANSWERED = tuple(
         _NEEDS,
         given_back=False,
         happens="the broker stops or restarts the node; the bridge goes to the next of its URLs",
-        late=30.0,
+        late=_OFFERED_AGAIN,
         long=True,
     )
     for answer in _ANSWERS

@@ -33,7 +33,7 @@ def test_leader_killed_and_quorum_lost(new_lab: MakesLabs, tmp_path: Path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("new", ["3.10", "4.0", "4.3"])
 def test_everything_that_can_happen_to_a_cluster(new: str, new_lab: MakesLabs, tmp_path: Path):
     endured(new_lab, tmp_path, new, cluster.possible(new))

@@ -5,8 +5,8 @@
    header values (types included) than were sent, or found it in another queue.
 3. `twice`: executed more than once in the same try. A broker that loses a worker's connection gives what that worker
    had to the next one, and Celery executes it again; nobody between them can help that. So those are told apart which
-   reached the workers as two messages (`doubled`): there were two where one was sent, and the daemon has to have
-   counted them.
+   reached the workers as two messages (`doubled`): there were two where one was sent. The daemon has to have named
+   them, or the old broker has to have said so to an old worker: of what a killed daemon had nobody else can tell.
 4. `retries`: of tasks that asked to be tried again. Celery gives up a retry that it cannot publish, so one that did
    not run is noted and not lost.
 """
@@ -73,6 +73,7 @@ class Figures:
     twice: int
     doubled: int
     doubled_unlisted: int | None
+    doubled_untold: int | None
     retries_came: int
     retries_run: int
     examples: dict[str, list[str]]
@@ -153,6 +154,7 @@ class Book:
         twice = [task for task in tasks if len(task.runs) > 1]
         doubled = [task for task in tasks if task.doubled]
         unlisted = [task for task in doubled if task.sent and listed is not None and task.sent.id not in listed]
+        untold = [task for task in unlisted if ("old", True) not in task.came]
         found = {"lost": lost, "early": early, "changed": changed, "doubled": doubled, "doubled, not listed": unlisted}
         return Figures(
             sent=sum(task.sure for task in tasks),
@@ -166,6 +168,7 @@ class Book:
             twice=len(twice),
             doubled=len(doubled),
             doubled_unlisted=None if listed is None else len(unlisted),
+            doubled_untold=None if listed is None else len(untold),
             retries_came=len(self._retries_came),
             retries_run=len(self._retries_run),
             examples={kind: [_name(task) for task in some[:EXAMPLES]] for kind, some in found.items() if some},

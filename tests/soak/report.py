@@ -74,10 +74,10 @@ class Report:
             counts["lost"] = figures.lost
         counts["faults with trouble"] = sum(bool(one.trouble) for one in self.suffered)
         counts["tracebacks in the daemon's log"] = self.tracebacks
-        unlisted = figures.doubled_unlisted
-        if unlisted:
-            counts["doubled and not listed by the daemon"] = unlisted
-        elif unlisted is None and figures.doubled > self.counted.get("possible_duplicates", 0) + self.counted.get(
+        untold = figures.doubled_untold
+        if untold:
+            counts["doubled, and nobody said so"] = untold
+        elif untold is None and figures.doubled > self.counted.get("possible_duplicates", 0) + self.counted.get(
             "redelivered", 0
         ):
             counts["doubled, more than the daemon counted"] = figures.doubled
@@ -114,7 +114,11 @@ class Report:
 def show(report: Report, console: Console) -> None:
     """Print the book for people."""
     figures, counted, memory = report.figures, report.counted, report.memory
-    unlisted = "" if figures.doubled_unlisted is None else f", {figures.doubled_unlisted} of them not listed by it"
+    unlisted = (
+        ""
+        if figures.doubled_unlisted is None
+        else (f", {figures.doubled_unlisted} of them not listed by the daemon, {figures.doubled_untold} said by nobody")
+    )
     rows = [
         ("tasks sent", figures.sent, f"confirmed by the old broker; {figures.unsure} more were not answered"),
         ("run", figures.run, f"{figures.run_old} runs on the old side, {figures.run_new} on the new"),
@@ -136,7 +140,11 @@ def show(report: Report, console: Console) -> None:
         ("retries", figures.retries_came, f"came to workers, {figures.retries_run} ran"),
         ("daemon RSS", memory.get("max"), _growth(memory)),
         ("in flight", report.in_flight.get("max", 0), f"at most, {report.in_flight.get('last', 0)} at the end"),
-        ("daemon processes", report.runs, f"one more for each time it was ended; {report.tracebacks} tracebacks in its log"),
+        (
+            "daemon processes",
+            report.runs,
+            f"one more for each time it was ended; {report.tracebacks} tracebacks in its log",
+        ),
         ("restarts", sum(report.restarts.values()), ", ".join(report.restarts) or "no worker or producer ended"),
     ]
     book = Table(title=_title(report), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -105,6 +105,7 @@ def test_two_messages_are_told_from_one_that_came_again(came: list[tuple[str, bo
     writer.write(SENT, *(replace(GOT, side=side, redelivered=again) for side, again in came))
     figures = writer.figures(frozenset())
     assert (figures.doubled, figures.doubled_unlisted) == (doubled, doubled)
+    assert figures.doubled_untold == (doubled and ("old", True) not in came)
     assert writer.figures(frozenset({"1"})).doubled_unlisted == 0
     assert writer.figures(None).doubled_unlisted is None
 
