@@ -25,6 +25,7 @@ _LAZY = {
     "lab": ("bridge.lab.commands", "lab", "Real brokers to rehearse on, and the rehearsal.", "lab"),
     "permissions": ("bridge.cli_topology", "permissions", "Print the least rights that the bridge's users need.", ""),
     "plan": ("bridge.cli_topology", "plan", "Print what is still to be made on the target, call by call.", ""),
+    "quarantine": ("bridge.cli_quarantine", "quarantine", "Messages that could not be moved: see, send on.", ""),
     "replay": ("bridge.cli_replay", "replay", "Send copies of the backup stream again.", ""),
 }
 #: Exit code after Ctrl-C, as shells have it: 128 + SIGINT.

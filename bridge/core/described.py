@@ -144,20 +144,20 @@ def restored(header: bytes) -> bytes:
 def stable(header: bytes) -> bytes:
     """What of a `restored` header is the same each time the message is handed out.
 
-    3.10.8 writes the properties anew when it adds its count: an `L` becomes an `l` then, and a table is there where
-    none was.
+    3.10.8 writes the properties anew when it adds its count: headers are in the order of their names then, an `L` is an
+    `l`, and a table is there where none was.
     """
     try:
         found = properties.spans(header)
+        table = found.get(properties.HEADERS)
+        entries = list(properties.fields(header, *table)) if table is not None else []
     except properties.Malformed:
         return header
-    table = found.get(properties.HEADERS)
-    if table is None:
-        return header
-    if table[1] - table[0] == 4:
+    if not entries:
         return properties.edit(header, found, drop=properties.HEADERS)
-    written = bytearray(header)
-    for value in _values(header, *table):
+    ordered = properties.edit(header, found, table=sorted(entries, key=lambda entry: entry.name))
+    written = bytearray(ordered)
+    for value in _values(ordered, *found[properties.HEADERS]):
         if value.tag == ord("L"):
             written[value.at] = ord("l")
     return bytes(written)

@@ -111,7 +111,7 @@ def test_what_is_shown_is_bounded():
         if len(nested) > 100_000:
             break
     began = time.monotonic()
-    deep = only(n=nested, many=b"A" + struct.pack(">I", 20_000) + b"V" * 20_000)
+    deep = only(many=b"A" + struct.pack(">I", 20_000) + b"V" * 20_000, n=nested)
     assert len(rows(deep)) <= described.MOST_ROWS
     assert stable(deep) == deep
     assert time.monotonic() - began < 2
@@ -129,10 +129,14 @@ def test_the_broker_s_counts_are_cut_and_nothing_else():
     assert restored(header({})) == header({})
 
 
+LONG = {"a": b"l" + bytes(8), "b": [b"l" + bytes(8)], "c": {"d": b"l" + bytes(8)}}
+
+
 def test_it_is_the_same_each_time_it_is_handed_out():
     before = only(a=b"L" + bytes(8), b=[b"L" + bytes(8)], c={"d": b"L" + bytes(8)}, L="L")
     after = only(a=b"l" + bytes(8), b=[b"l" + bytes(8)], c={"d": b"l" + bytes(8)}, L="L")
-    assert stable(before) == stable(after) == after
+    shuffled = only(c={"d": b"l" + bytes(8)}, L="L", b=[b"l" + bytes(8)], a=b"l" + bytes(8))
+    assert stable(before) == stable(after) == stable(shuffled) == only(L="L", **{name: LONG[name] for name in "abc"})
     assert stable(only()) == stable(header({})) == header({})
 
 
