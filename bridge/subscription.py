@@ -142,6 +142,7 @@ class Subscription:
         while not self._ending:
             self.wake.clear()
             if self._idle():
+                self._link.budget.waiting.discard(self)
                 self.wake.wait()
                 continue
             down = self._hindered()
