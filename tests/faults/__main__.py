@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.faults.stage import Stage
 
+#: What a fault that is not come back from ends in; a broker's API that does not answer is an OSError.
+_FAILED = (AssertionError, BridgeError, OSError)
 #: Kills in a row, and tasks that move meanwhile.
 _KILLS, _TASKS = 20, 50_000
 _AT_FULL_SPEED = f"daemon killed {_KILLS} times in a row at full speed, {_TASKS} tasks waiting"
@@ -62,7 +64,7 @@ def _world(old: str, new: str, only: list[str]) -> Iterator[Seen]:
                 if any(part in fault.name for part in only):
                     try:
                         book = theatre.play(fault)
-                    except (AssertionError, BridgeError) as failed:
+                    except _FAILED as failed:
                         yield Seen(fault.name, fault.happens, world, None, (str(failed),))
                     else:
                         yield Seen(fault.name, fault.happens, world, book, book.judged())
@@ -84,7 +86,7 @@ def _killed(theatre: Theatre, name: str, act: Callable[[Stage], kills.Kills], mo
     """Play a row of kills; None: one of them may double what may be in flight."""
     try:
         row = theatre.on_stage(act)
-    except (AssertionError, BridgeError) as failed:
+    except _FAILED as failed:
         return Seen(name, "", world, None, (str(failed),))
     happens = f"every second copy is listed by its task id; one kill made {max(row.each)} at most"
     return Seen(name, happens, world, row.book, row.judged(row.book.window if most is None else most))

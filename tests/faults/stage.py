@@ -180,18 +180,27 @@ class Stage:
         Raises:
             AssertionError: it does not.
         """
-        self._wants_given_back = fault.given_back and not (self.same_broker and OWN_BROKER in fault.needs)
+        # Where one broker has both sides, a fault of the target's is the source's as well: nobody can work.
+        alone = not (self.same_broker and OWN_BROKER in fault.needs)
+        self._wants_given_back = fault.given_back and alone
+        says = fault.says if alone else ""
         fault.inject(self)
-        began = time.monotonic()
-        self._given_back = self._new_tasks_at(self.before, fault.lasts) if self._wants_given_back else None
-        if fault.says:
-            self.daemon.wait_until(lambda status: fault.says in self._said(status))
-        # Its length is what it is; there is nothing to wait for.
-        threading.Event().wait(began + fault.lasts - time.monotonic())
-        fault.heal(self)
+        try:
+            self._last(fault.lasts, says)
+        finally:
+            fault.heal(self)
         self._recovered = self.moves()
-        if fault.says:
-            self.daemon.wait_until(lambda status: fault.says not in self._said(status))
+        if says:
+            self.daemon.wait_until(lambda status: says not in self._said(status))
+
+    def _last(self, seconds: float, says: str) -> None:
+        """Let a fault last so long, and see what must be seen meanwhile."""
+        began = time.monotonic()
+        self._given_back = self._new_tasks_at(self.before, seconds) if self._wants_given_back else None
+        if says:
+            self.daemon.wait_until(lambda status: says in self._said(status))
+        # Its length is what it is; there is nothing to wait for.
+        threading.Event().wait(max(0.0, began + seconds - time.monotonic()))
 
     def moves(self, seconds: float = MOVES_WITHIN) -> float:
         """Wait until tasks that are published from now on come to the new worker; return after how many seconds.
