@@ -136,16 +136,18 @@ def redrive(
 ) -> int:
     """Send messages on once what kept them is mended; each leaves the quarantine when the broker confirmed it.
 
+    Copies of messages that moved (copy-too-large) are sent only when they are named by ID or --reason: they run again.
+
     Exit code 1 when one could not be sent: it stays where it is.
     """
-    from bridge.quarantine_stock import redrive, selected, take_stock
+    from bridge.quarantine_stock import redrive, selected, take_stock, to_send
     from bridge.republish import Republisher
 
     _some(ids, every, queues, reasons)
     config = _config(file)
     with _opened(config) as queue:
         stock = take_stock(queue, Path(config.export.folder))
-        chosen = selected(stock, ids, queues, reasons)
+        chosen = to_send(selected(stock, ids, queues, reasons), ids, reasons)
         if not as_json:
             _warn(stock)
         if dry_run or not chosen:

@@ -29,6 +29,8 @@ AT_ONCE = 200
 LAST_ANSWERS = 60.0
 #: Seconds without a byte after which the broker is given up although it has more.
 GIVEN_UP = 30.0
+#: Reason of a file that is the backup's copy of a message that moved (core/relay.py).
+COPY = "copy-too-large"
 #: Bytes of a body that are shown.
 PREVIEW = 2048
 
@@ -160,6 +162,11 @@ def selected(
         and (not queues or each.queue in queues)
         and (not reasons or each.reason in reasons)
     ]
+
+
+def to_send(chosen: list[Found], ids: Sequence[str], reasons: Sequence[str]) -> list[Found]:
+    """Those that are to be sent on: copies of messages that moved only when they were asked for, by id or reason."""
+    return chosen if ids or COPY in reasons else [each for each in chosen if each.reason != COPY]
 
 
 @dataclass(frozen=True, slots=True)

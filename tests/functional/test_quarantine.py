@@ -31,7 +31,7 @@ pytestmark = pytest.mark.functional
 #: Bytes of the largest body that RabbitMQ 4 takes, less than what 3.10 does.
 LARGEST = 16 * 1024**2
 DEEP = {"deep": [{"floats": [1.5, -0.0], "all": list(TAGS.values())}]}
-HOSTILE = {
+HOSTILE: dict[str, Message] = {
     "plain": task(),
     "floats": task(timelimit=[1.5, 300.25], double=2.5),
     "tags": task().but(headers=TAGS),

@@ -29,7 +29,6 @@ COVERED_BY: dict[str, str] = {
     "bridge/probe.py": "tests/functional/test_probe.py",
     "bridge/cli_quarantine.py": "tests/functional/test_quarantine_commands.py",
     "bridge/quarantine.py": "tests/functional/test_quarantine.py",
-    "bridge/quarantine_queue.py": "tests/functional/test_quarantine_commands.py",
     "bridge/quarantine_stock.py": "tests/functional/test_quarantine_commands.py",
     "bridge/link.py": "tests/e2e/test_takeover.py",
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
