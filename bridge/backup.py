@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from gevent.lock import RLock
 from bridge.amqp import Channel, ChannelClosed, Connection
 from bridge.config import Backup
 from bridge.core.copies import EXCHANGE
-from bridge.errors import BridgeError, Refused
+from bridge.errors import BridgeError, Refused, Unreachable
 
 log = logging.getLogger("bridge.backup")
 
@@ -27,6 +28,8 @@ log = logging.getLogger("bridge.backup")
 STREAM = EXCHANGE
 #: The channel on which exchange and stream are looked at; copies go over those above it.
 CHANNEL = 1
+#: Seconds between two looks at a stream that took no copies.
+LOOK_EVERY = 3.0
 #: Segments that make up what is kept: retention is that fine.
 SEGMENTS = 256
 #: Bytes of the smallest and the largest segment.
@@ -82,6 +85,10 @@ class Stream:
         self._fault: str | None = "the backup stream was not looked at yet"
         #: Open since the stream was found: when it closes, nothing is known any more.
         self._channel: _Declaring | None = None
+        #: When it was found, and when `again` looked last (monotonic seconds).
+        self._found = self._looked = 0.0
+        #: For what `again` said that messages go on without copies.
+        self._said = ""
         self._lock = RLock()
 
     @property
@@ -115,6 +122,9 @@ class Stream:
         with self._lock:
             if self._fault is None and self._channel is not None and not self._channel.closed.is_set():
                 return
+            if self.connection.blocked is not None:
+                # It would not answer a declaration either.
+                raise Unreachable(f"{self.connection.name} takes no publishes now: {self.connection.blocked}")
             try:
                 self._exchange()
                 self._stream()
@@ -123,6 +133,34 @@ class Stream:
                 self._fault = str(fault)
                 raise
             self._fault = None
+            self._found = time.monotonic()
+            self._said = ""
+
+    def again(self, why: str, since: float, now: float) -> bool:
+        """Whether copies that stopped can be made again, which takes a new subscription; looks at the stream for it.
+
+        Args:
+            why: for what they stopped.
+            since: when the subscription that makes none any more had found the stream, in monotonic seconds.
+            now: monotonic seconds.
+        """
+        if why != self._said:
+            log.warning("messages move without copies: %s", why)
+            self._said = why
+        if now - since < LOOK_EVERY:
+            return False
+        if self._found > since and self.fault is None:
+            # Another queue looked.
+            return True
+        if now - self._looked < LOOK_EVERY:
+            return False
+        self._looked = now
+        self.doubt(why)
+        try:
+            self.ensure()
+        except BridgeError:
+            return False
+        return True
 
     def _open(self) -> _Declaring:
         if self._channel is None or self._channel.closed.is_set():

@@ -143,10 +143,10 @@ class Session:
         #: Bytes that the target's host had taken at the last look, and when they were last found to have grown.
         self._taken = link.target.carried()[0]
         self._taken_at = 0.0
+        copies = self._copies()
         self._began = time.monotonic()
         if learnt.unsure_until is None:
             learnt.unsure_until = self._began + UNSURE
-        copies = self._copies()
         self.relay = Relay(
             number,
             self._destination(),
@@ -420,7 +420,7 @@ class Session:
             if copies.over:
                 # Copies are made again as soon as they can be.
                 stream = self._shared.stream
-                return stream is not None and stream.fault is None and now - self._began > STALL
+                return stream is not None and stream.again(copies.why, self._began, now)
             oldest = copies.ledger.oldest()
             if oldest is not None and now - oldest > STALL:
                 copies.lost(f"no confirm from the backup for {now - oldest:.1f} s")

@@ -70,6 +70,8 @@ class Copies:
         #: Told the reason when copies cannot arrive any more, and the time at each turn.
         self.on_fault: Callable[[str], None] = lambda _text: None
         self.on_turn: Callable[[float], None] = lambda _at: None
+        #: Why messages go on without copies; empty while they do not.
+        self.why = ""
         self._out = out
         self._head = frames.publish_head(channel, EXCHANGE.encode(), queue.encode())
         self._opening = envelope.opening(queue)
@@ -122,6 +124,7 @@ class Copies:
             self.on_fault(text)
             return
         self._over = True
+        self.why = text
         self._count(0, self.ledger.release_all())
 
     def _count(self, copied: int, missed: int) -> None:

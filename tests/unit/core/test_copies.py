@@ -140,6 +140,8 @@ def test_without_a_backup_that_is_not_required_the_queue_goes_on(how: str) -> No
     assert book.confirm(5, multiple=True) == [(5, True)]
     book.relay.close()
     assert (book.counts.moved, book.counts.copied, book.counts.backup_missed) == (5, 0, 5)
+    assert book.copies is not None
+    assert book.copies.why
 
 
 def test_only_what_has_no_copy_is_counted_as_missed() -> None:
