@@ -25,7 +25,7 @@ from tests.functional.cases import Message, iso, old_json, old_task, task
 from tests.functional.cases_content import TAGS
 from tests.functional.test_quarantine import HOSTILE, deposit, linked, taken, wire_of
 from tests.support.brokers import Vhosts
-from tests.support.daemon import takeover
+from tests.support.daemon import running, takeover
 from tests.support.raw_amqp import RawAmqp
 
 pytestmark = pytest.mark.functional
@@ -105,7 +105,7 @@ def test_25_lists_in_a_row_change_nothing(bridge: Operator, side: Side) -> None:
         assert amqp.depth(QUARANTINE) == len(HOSTILE)
         amqp.consume(QUARANTINE)
         # From 4.3 on those without a priority, which count as 4, go before those with Celery's 0.
-        first = [
+        sooner = [
             message for message in HOSTILE.values() if side.version >= "4.3" and p.PRIORITY not in message.properties
         ]
         expected = [*sooner, *(message for message in HOSTILE.values() if message not in sooner)]
@@ -233,6 +233,23 @@ def test_to_the_source_for_the_old_workers(bridge: Operator, vhosts: Vhosts) -> 
     assert p.spans(bytes(12) + found[b"later"].properties).keys() == {*later.properties, p.HEADERS}
     assert found[b"file"].properties == task().raw().properties
     assert bridge("list")["total"] == 0
+
+
+@pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
+def test_while_the_daemon_runs(bridge: Operator, vhosts: Vhosts, tmp_path: Path) -> None:
+    """What goes back into the old queue comes to the bridge again."""
+    put(vhosts.new, task(b"one"), task(b"two"), queue="q1")
+    with RawAmqp(vhosts.old.amqp) as old, RawAmqp(vhosts.new.amqp) as new:
+        old.declare("q1")
+        new.declare("q1", **QUORUM)
+        new.consume("q1")
+        with running(takeover(vhosts, tmp_path, route="quorum"), tmp_path) as daemon:
+            [one, two] = [each["id"] for each in bridge("list")["messages"]]
+            assert bridge("redrive", one)["done"] == 1
+            assert taken(new).body == b"one"
+            assert bridge("redrive", two, "--to", "source")["done"] == 1
+            assert taken(new).body == b"two"
+            daemon.wait_until(lambda status: bool(status["totals"]["moved"] == 1))
 
 
 def test_what_cannot_be_sent_stays(bridge: Operator, side: Side) -> None:
