@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.faults.stage import Stage
 
-#: What a fault that is not come back from ends in; a broker's API that does not answer is an OSError.
+#: How a fault ends from which the bridge does not come back; an API that does not answer is an OSError.
 _FAILED = (AssertionError, BridgeError, OSError)
 #: Kills in a row, and tasks that move meanwhile.
 _KILLS, _TASKS = 20, 50_000
