@@ -56,6 +56,8 @@ def at_full_speed(stage: Stage, kills: int, messages: int) -> Kills:
     each: list[int] = []
     recovered = 0.0
     with stage.producer.held(), stage.before.away():
+        # What came before is off the books, so that what is in the queues is all there is.
+        stage.settle().check()
         with stage.after.away():
             stage.daemon.stop()
             stage.producer.burst(messages)
