@@ -21,8 +21,10 @@ _KNOWN_WITHIN, _WHOLE_WITHIN = 30.0, 120.0
 #: Seconds after which a broker offers what left the ladder and was not taken again: until then ETA tasks may be stuck
 #: behind it (semantics.md, 8.3; seen on 3.10.8 when a node came back from its pause).
 _OFFERED_AGAIN = 240.0
-#: What brokers with Mnesia (RabbitMQ 3.x) may be told to do about a partition; without a word they stay parted until an
-#: operator restarts a node. With Khepri there is nothing to choose: a minority waits.
+#: Releases that keep their metadata in Mnesia unless an operator enables `khepri_db`.
+_WITH_MNESIA = ("3.", "4.0")
+#: What these may be told to do about a partition; without a word they stay parted until an operator restarts a node. With
+#: Khepri there is nothing to choose: a minority waits.
 _ANSWERS = ("pause_minority", "autoheal")
 
 
@@ -209,4 +211,4 @@ FAULTS = (
 
 def possible(version: str) -> list[Fault]:
     """The faults that can happen to a target of that release, and end by themselves."""
-    return [*FAULTS, *(ANSWERED if version.startswith("3.") else PARTED)]
+    return [*FAULTS, *(ANSWERED if version.startswith(_WITH_MNESIA) else PARTED)]

@@ -25,7 +25,14 @@ def endured(lab: MakesLabs, folder: Path, new: str, faults: list[Fault]) -> None
     with ClusterStage(Vhosts(made.old, made.new), folder) as stage:
         for fault in faults:
             stage.endure(fault)
-            stage.settle(fault.late).check()
+            book = stage.settle(fault.late)
+            if fault not in cluster.ANSWERED:
+                book.check()
+                continue
+            # The broker itself doubles what falls due in a ladder whose leader is parted (at-least-once dead-lettering,
+            # semantics.md, 8.3): six tasks on 4.0.5, which no bridge can list.
+            assert (book.lost, book.changed, book.early) == (0, 0, 0), book
+            assert book.twice <= book.window, book
 
 
 def test_leader_killed_and_quorum_lost(new_lab: MakesLabs, tmp_path: Path):
