@@ -23,8 +23,8 @@ _KNOWN_WITHIN, _WHOLE_WITHIN = 30.0, 120.0
 _OFFERED_AGAIN = 240.0
 #: Releases that keep their metadata in Mnesia unless an operator enables `khepri_db`.
 _WITH_MNESIA = ("3.", "4.0")
-#: What these may be told to do about a partition; without a word they stay parted until an operator restarts a node. With
-#: Khepri there is nothing to choose: a minority waits.
+#: What these may be told to do about a partition; without a word they stay parted until an operator restarts a node.
+#: With Khepri there is nothing to choose: a minority waits.
 _ANSWERS = ("pause_minority", "autoheal")
 
 
