@@ -138,7 +138,7 @@ class Control:
             {"queue": one.queue, "id": one.id, "why": one.why, "at": _stamp(one.at)}
             for one in self._shared.doubles.listed
         ]
-        return {"total": sum(one.counts.possible_duplicates for one in self._subscriptions()), "listed": listed}
+        return {"total": self._shared.doubles.total, "listed": listed}
 
 
 def _stamp(at: datetime) -> str:

@@ -38,6 +38,8 @@ class Doubles:
 
     def __init__(self) -> None:
         self.listed: deque[Double] = deque(maxlen=LONGEST)
+        #: All that were ever listed, those of queues that are gone included.
+        self.total = 0
 
     def add(self, queue: str, messages: Sequence[bytes], why: str) -> None:
         """List messages, each given by its header frame, and write them to the log."""
@@ -45,6 +47,7 @@ class Doubles:
             return
         ids = [task_id(message) for message in messages]
         now = datetime.now(UTC)
+        self.total += len(ids)
         self.listed.extend(Double(queue, one, why, now) for one in ids)
         for start in range(0, len(ids), _A_LINE):
             line = [one or "?" for one in ids[start : start + _A_LINE]]
