@@ -40,7 +40,8 @@ class Seen:
     def as_json(self) -> dict[str, Any]:
         """All of it."""
         book = None if self.book is None else asdict(replace(self.book, faults=()))
-        return {"fault": self.fault, "world": self.world, "book": book, "broken": list(self.broken)}
+        seen = {"fault": self.fault, "happens": self.happens, "world": self.world}
+        return {**seen, "book": book, "broken": list(self.broken)}
 
 
 def table(seen: Sequence[Seen]) -> str:
