@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import signal
 from collections import Counter
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pika import spec
 
+from bridge import cli
 from bridge.backup import STREAM
 from bridge.core.copies import EXCHANGE
 from bridge.lab.brokers import Side
@@ -262,3 +265,44 @@ def test_a_backup_broker_that_takes_no_publishes(new_lab: MakesLabs, required: b
     there = set(numbers(vhosts.old))
     assert there >= {*range(1000), *range(1500, 2000)}
     assert required is (there == set(range(2000)))
+
+
+@one_world
+def test_the_rights_that_are_printed_are_enough(
+    vhosts: Vhosts, side: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """To make the stream, to copy, to check and to replay."""
+    queues(vhosts, "q1")
+    chosen = {"queues": {"include": ["q1"]}, "backup": {"on": side}, "route": "quorum"}
+    file = tmp_path / "asked.yaml"
+    file.write_text(yaml.safe_dump(takeover(vhosts, tmp_path, **chosen)))
+
+    def ask(*words: str) -> Any:
+        capsys.readouterr()
+        code = cli.main(["-c", str(file), *words, "--json"])
+        told = capsys.readouterr()
+        assert told.out, told.err
+        return {**json.loads(told.out), "code": code}
+
+    name = f"bridge-{secrets.token_hex(4)}"
+    granted = ask("permissions")
+    admins = {"source": Admin(vhosts.old.api), "target": Admin(vhosts.new.api)}
+    config = takeover(vhosts, tmp_path, **chosen)
+    for where, admin in admins.items():
+        rights = {key: granted[where][key] for key in ("configure", "write", "read")}
+        admin.make_user(name, "secret", at(vhosts, where).vhost, tags=granted[where]["tag"], **rights)
+        config[where] = {key: as_user(url, name, "secret") for key, url in config[where].items()}
+    file.write_text(yaml.safe_dump(config))
+    try:
+        with running(config, tmp_path) as daemon, Peer(vhosts.old.amqp) as old:
+            daemon.wait_until(moving)
+            old.publish("q1", range(20))
+            daemon.wait_until(lambda status: status["totals"]["copied"] == 20 and not in_flight(status))
+            found = ask("check")["findings"]
+            told = [one for one in found if "permission" in one["id"] or "bridge.backup" in json.dumps(one)]
+            assert told == []
+        replayed = ask("replay", "--all", "--yes")
+        assert (replayed["published"], replayed["code"]) == (20, 0)
+    finally:
+        for admin in admins.values():
+            admin.drop_user(name)
