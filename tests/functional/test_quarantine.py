@@ -142,7 +142,7 @@ def test_what_it_does_not_take_is_an_error_and_harms_nobody(side: Side) -> None:
         assert amqp.depth("bridge.quarantine") == 1
 
 
-def test_returned_nacked_and_lost(side: Side) -> None:
+def test_what_is_nacked_or_lost_is_an_error(side: Side) -> None:
     with linked(side) as link:
         deposit(link)
         admin = Admin(side.api)
