@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import math
 import re
 import secrets
@@ -34,10 +35,15 @@ from bridge.reading import PREFETCH, Delivery, Reader
 from bridge.republish import Republisher
 from bridge.units import parse_duration
 
+log = logging.getLogger("bridge.replay")
+
 #: Seconds by which the clocks of bridge and broker may differ; so much more is read, and judged by its envelope.
 SKEW = 600.0
 #: Seconds in which the broker must deliver what is there.
 SILENCE = 30.0
+#: Connections lost in a row, without a message between them, after which the stream is given up; seconds between two.
+TRIES = 5
+READ_ON = 1.0
 #: Seconds for the last answers.
 LAST_ANSWERS = 120.0
 #: Kinds of failures that are told apart.
@@ -221,28 +227,57 @@ def replay(config: Config, wanted: Wanted, *, to: str, dry_run: bool, tell: Call
 
 
 def _copies(config: Config, broker: Broker, since: float, book: Book) -> Generator[envelope.Message, None, None]:
-    """Every copy that is in the stream now, from about `since` on."""
+    """Every copy that is in the stream now, from about `since` on; read on where a lost connection broke it off."""
     make = sides.connection("backup", broker, config.instance)
+    mark = _MARK + secrets.token_hex(16).encode()
+    marked = False
     # RabbitMQ takes whole seconds, and begins at the first chunk that is not older.
-    place = "first" if since == -math.inf else datetime.fromtimestamp(max(0.0, since - SKEW), UTC)
-    with Reader(make, STREAM, arguments={"x-stream-offset": place}) as reader:
-        # Only after the subscription: a mark before it could be older than where the reading begins.
-        mark = _MARK + secrets.token_hex(16).encode()
-        _publish(config, broker, mark)
-        unacked = 0
-        while True:
-            delivery = reader.take(SILENCE)
-            if delivery is None:
-                raise Unreachable(f'backup: stream "{STREAM}" delivers nothing for {SILENCE:.0f} s')
-            unacked += 1
-            if unacked >= PREFETCH // 2:
-                reader.ack(delivery.tag, multiple=True)
-                unacked = 0
-            if delivery.body == mark:
-                return
-            message = _unsealed(delivery, book)
-            if message is not None:
-                yield message
+    place: str | datetime | int = "first" if since == -math.inf else datetime.fromtimestamp(max(0.0, since - SKEW), UTC)
+    tries = TRIES
+    while True:
+        try:
+            with Reader(make, STREAM, arguments={"x-stream-offset": place}) as reader:
+                if not marked:
+                    # Only after the subscription: a mark before it could be older than where the reading begins.
+                    _publish(config, broker, mark)
+                    marked = True
+                for delivery in _taken(reader):
+                    if delivery.body == mark:
+                        return
+                    tries = TRIES
+                    place = _behind(delivery, place)
+                    message = _unsealed(delivery, book)
+                    if message is not None:
+                        yield message
+        except Unreachable as fault:
+            # 3.10.8 ends the connection (541) when retention takes the segment that is about to be read.
+            tries -= 1
+            if not tries:
+                raise
+            log.info("%s; read on in %g s", fault, READ_ON)
+            Event().wait(READ_ON)
+
+
+def _taken(reader: Reader) -> Generator[Delivery, None, None]:
+    """What the stream delivers, acked in bunches."""
+    unacked = 0
+    while True:
+        delivery = reader.take(SILENCE)
+        if delivery is None:
+            raise Unreachable(f'backup: stream "{STREAM}" delivers nothing for {SILENCE:.0f} s')
+        unacked += 1
+        if unacked >= PREFETCH // 2:
+            reader.ack(delivery.tag, multiple=True)
+            unacked = 0
+        yield delivery
+
+
+def _behind(delivery: Delivery, place: str | datetime | int) -> str | datetime | int:
+    """Where to read on after a delivery."""
+    try:
+        return place if delivery.offset is None else delivery.offset + 1
+    except properties.Malformed:
+        return place
 
 
 def _unsealed(delivery: Delivery, book: Book) -> envelope.Message | None:

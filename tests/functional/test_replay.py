@@ -18,11 +18,13 @@ import pytest
 import yaml
 from pika import spec
 
-from bridge import cli
+from bridge import cli, replay
 from bridge.backup import STREAM
 from bridge.core import ladder
 from bridge.core import properties as p
 from bridge.core.copies import EXCHANGE
+from bridge.errors import Unreachable
+from bridge.reading import Delivery, Reader
 from tests.functional.cases import Message, iso, old_json, old_task, shortstr, task
 from tests.functional.passage import LOST, QUORUM
 from tests.functional.test_backup import side_of, stream_at
@@ -220,6 +222,34 @@ def test_many_are_read_to_the_end_and_no_further(vhosts: Vhosts, scene: Scene):
         assert scene.run("--since", "2h", "--queue", "many", "--dry-run")["matched"] == 5000
         # A time after everything that was ever published.
         assert scene.run("--since", "2100-01-01", "--dry-run")["matched"] == 0
+
+
+@pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
+def test_a_lost_connection_is_read_on_behind(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    """Each copy once: also those that were on their way."""
+    cut: list[int] = []
+    take = Reader.take
+
+    def take_and_cut(reader: Reader, seconds: float) -> Delivery | None:
+        if len(cut) < 4:
+            cut.append(len(cut))
+            if cut[-1] in (1, 3):
+                reader._connection.abort("the test cuts it")
+        return take(reader, seconds)
+
+    monkeypatch.setattr(Reader, "take", take_and_cut)
+    monkeypatch.setattr(replay, "READ_ON", 0.01)
+    told = scene.run("--all", "--dry-run")
+    assert (told["read"], told["matched"], told["fault"]) == (len(scene.sent) + 1, len(scene.sent), None)
+    assert len(cut) == 4
+
+    def take_never(_reader: Reader, _seconds: float) -> Delivery | None:
+        raise Unreachable("backup: connection lost: the test cuts it again")
+
+    monkeypatch.setattr(Reader, "take", take_never)
+    scene.capsys.readouterr()
+    assert cli.main(["-c", str(scene.file), "replay", "--all", "--dry-run"]) == 3
+    assert "the test cuts it again" in scene.capsys.readouterr().err
 
 
 @pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)

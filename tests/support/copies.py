@@ -15,6 +15,7 @@ from bridge.backup import STREAM
 from bridge.config import Broker
 from bridge.core import envelope
 from bridge.core.copies import EXCHANGE
+from bridge.errors import Unreachable
 from bridge.reading import Delivery, Reader
 from tests.support import wire
 from tests.support.raw_amqp import Raw, RawAmqp
@@ -49,6 +50,16 @@ def deliveries(side: Side) -> list[Delivery]:
     mark = _END + secrets.token_hex(8).encode()
     with RawAmqp(side.amqp) as amqp:
         amqp.publish(EXCHANGE, "", Raw(b"\x00\x00", mark))
+    deadline = time.monotonic() + _WITHIN
+    while True:
+        try:
+            return _read_to(mark, side)
+        except Unreachable:
+            # 3.10.8 ends the connection (541) when retention takes the segment that is about to be read.
+            assert time.monotonic() < deadline, "the stream cannot be read"
+
+
+def _read_to(mark: bytes, side: Side) -> list[Delivery]:
     make = sides.connection("backup", Broker.model_validate({"amqp": [side.amqp]}), "test")
     found: list[Delivery] = []
     with Reader(make, STREAM, arguments={"x-stream-offset": "first"}) as reader:
