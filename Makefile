@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit fuzz real test bench faults soak clean
+.PHONY: help setup brokers demo lint unit fuzz real long test bench faults soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,7 +19,7 @@ ARGS ?=
 
 help:
 	sed -n 's/^#   //p' Makefile
-	echo "also: setup, unit and fuzz (no broker needed), real (broker tests only), lint, bench, faults, soak, clean"
+	echo "also: setup, unit and fuzz (no broker needed), real (broker tests only), long, lint, bench, faults, soak, clean"
 
 setup: $(STAMP)
 
@@ -72,11 +72,15 @@ unit: $(STAMP)
 fuzz: $(STAMP)
 	exec $(BIN)/python -m tests.fuzz $(ARGS)
 
-# On real brokers. Functional tests mostly wait, so two files run beside each other, each with brokers of its own; what breaks things or
-# measures times runs alone.
+# On real brokers. Most tests wait for a second to pass, so two files run beside each other, each with brokers of its own; what breaks
+# brokers or measures times runs alone.
 real: brokers
-	$(BIN)/pytest tests/functional -n 2 --dist loadfile $(ARGS)
-	exec $(BIN)/pytest tests/faults tests/e2e -m "not long" $(ARGS)
+	$(BIN)/pytest tests/functional tests/e2e -m "not long and not alone" -n 2 --dist loadfile $(ARGS)
+	exec $(BIN)/pytest tests/faults tests/e2e -m "not long and (faults or alone)" $(ARGS)
+
+# What `real` leaves out: the same tests in more worlds, and the slower faults, as tests.
+long: brokers
+	exec $(BIN)/pytest tests/functional tests/faults -m long $(ARGS)
 
 test: brokers
 	$(MAKE) --no-print-directory lint

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.support.brokers import Vhosts
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 SHORT = Plan(tasks=1500, eta_window=10.0, seconds=3.0)
 
