@@ -98,7 +98,7 @@ def _of(side: str) -> list[Fault]:
             none,
             True,
             happens=silent,
-            long=not target,
+            long=True,
             says="no confirm from the target for " if target else "",
         ),
         Fault(

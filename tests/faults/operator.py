@@ -29,7 +29,7 @@ _OFFERED_AGAIN = 210.0
 _ALL = {"configure": ".*", "write": ".*", "read": ".*"}
 _POLICY = "full"
 #: Tasks that are published at once, so that there is something to purge.
-_BACKLOG = 20_000
+_BACKLOG = 6_000
 #: ETA tasks that come out of the ladder when their queue is not there, and after how many seconds.
 _IN_LADDER, _LEAVES_LADDER = 100, 6.0
 #: Milliseconds: a consumer timeout for tests and how often a channel looks at it, and both as RabbitMQ 3.10 has them.
@@ -223,7 +223,8 @@ FAULTS = (
         3.0,
         _NUMBERED,
         False,
-        happens="our consumer is cancelled; tried again until the queue is there",
+        happens="our consumer is cancelled; the queue is looked for every 10 s",
+        long=True,
     ),
     Fault(
         "source queue purged while it moves",

