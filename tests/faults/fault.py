@@ -18,6 +18,10 @@ TWO_BROKERS = "two brokers"
 OWN_BROKER = "own broker"
 TRAFFIC = "stage's traffic"
 
+#: Seconds after which a broker offers again what left the ladder and found no queue or a failing one, and some for it
+#: to come out (at-least-once dead-lettering tries every 180 s).
+OFFERED_AGAIN = 210.0
+
 
 @dataclass(frozen=True)
 class Fault:

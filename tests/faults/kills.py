@@ -86,8 +86,9 @@ def live(stage: Stage, kills: int) -> Kills:
             stage.daemon.start()
             stage.moves()
             recovered = max(recovered, time.monotonic() - began)
-            # What came while no process ran has been moved by then.
+            # What came while no process ran has been moved by then, and tasks come one by one.
             assert until(lambda: _depth(stage.vhosts.old.amqp, stage.queue) == 0, 30), stage.daemon.quote()
+            stage.moves()
         with stage.producer.held():
             assert stage.all_came(), stage.daemon.quote()
             each = [0] * kills

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.lab.cluster import READY_SECONDS
-from tests.faults.fault import OWN_BROKER, TWO_BROKERS, Fault, nothing
+from tests.faults.fault import OFFERED_AGAIN, OWN_BROKER, TWO_BROKERS, Fault, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +76,7 @@ def _of(side: str) -> list[Fault]:
             needs,
             target,
             happens=away,
+            late=OFFERED_AGAIN,
             says="target is not connected" if target else "",
             long=True,
         ),
@@ -87,6 +88,7 @@ def _of(side: str) -> list[Fault]:
             needs,
             target,
             happens=away,
+            late=OFFERED_AGAIN,
             says="target is not connected" if target else "",
         ),
         Fault(

@@ -12,7 +12,7 @@ from bridge import delayed
 from bridge.address import AmqpAddress
 from bridge.core import ladder
 from bridge.lab.deadline import until
-from tests.faults.fault import OWN_BROKER, TRAFFIC, Fault, nothing
+from tests.faults.fault import OFFERED_AGAIN, OWN_BROKER, TRAFFIC, Fault, nothing
 from tests.faults.stage import MOVER
 from tests.support.raw_amqp import RawAmqp
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _NONE: frozenset[str] = frozenset()
 _NUMBERED = frozenset({TRAFFIC})
-#: Seconds after which a broker offers again what left the ladder and found no queue, and some for it to come out
-#: (semantics.md, 8.3: at-least-once dead-lettering).
-_OFFERED_AGAIN = 210.0
 _ALL = {"configure": ".*", "write": ".*", "read": ".*"}
 _POLICY = "full"
 #: Tasks that are published at once, so that there is something to purge.
@@ -67,6 +64,7 @@ def _fill(stage: Stage) -> None:
 def _empty(stage: Stage) -> None:
     stage.new.call("DELETE", f"policies/{quote(stage.vhosts.new.vhost, safe='')}/{_POLICY}")
     stage.after.come_back()
+    stage.moves()
     stage.producer.share = stage.share
 
 
@@ -195,6 +193,7 @@ FAULTS = (
         _NUMBERED,
         True,
         happens="rejected tasks (basic.nack) go back to the old queue, tried again with back-off",
+        late=OFFERED_AGAIN,
     ),
     Fault(
         "target queue deleted and declared again",
@@ -213,7 +212,7 @@ FAULTS = (
         _NUMBERED,
         True,
         happens="the broker offers what left the ladder and found no queue again after 3 minutes",
-        late=_OFFERED_AGAIN,
+        late=OFFERED_AGAIN,
         long=True,
     ),
     Fault(
@@ -243,7 +242,7 @@ FAULTS = (
         _NUMBERED,
         False,
         happens="bound again within 10 s; the broker offers what it held again after 3 minutes",
-        late=_OFFERED_AGAIN,
+        late=OFFERED_AGAIN,
         long=True,
     ),
     Fault(
