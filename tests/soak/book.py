@@ -7,6 +7,8 @@
    had to the next one, and Celery executes it again; nobody between them can help that. So those are told apart which
    reached the workers as two messages (`doubled`): there were two where one was sent. The daemon has to have named
    them, or the old broker has to have said so to an old worker: of what a killed daemon had nobody else can tell.
+   The ladder's own dead-lettering is at least once: an ETA task that came out of it twice while nodes of the target
+   were killed or parted is told apart (`doubled_in_ladder`).
 4. `retries`: of tasks that asked to be tried again. Celery gives up a retry that it cannot publish, so one that did
    not run is noted and not lost.
 """
@@ -73,6 +75,7 @@ class Figures:
     twice: int
     doubled: int
     doubled_unlisted: int | None
+    doubled_in_ladder: int | None
     doubled_untold: int | None
     retries_came: int
     retries_run: int
@@ -155,6 +158,7 @@ class Book:
         doubled = [task for task in tasks if task.doubled]
         unlisted = [task for task in doubled if task.sent and listed is not None and task.sent.id not in listed]
         untold = [task for task in unlisted if ("old", True) not in task.came]
+        in_ladder = [task for task in untold if task.sent and task.sent.eta and all(s == "new" for s, _ in task.came)]
         found = {"lost": lost, "early": early, "changed": changed, "doubled": doubled, "doubled, not listed": unlisted}
         return Figures(
             sent=sum(task.sure for task in tasks),
@@ -168,7 +172,8 @@ class Book:
             twice=len(twice),
             doubled=len(doubled),
             doubled_unlisted=None if listed is None else len(unlisted),
-            doubled_untold=None if listed is None else len(untold),
+            doubled_in_ladder=None if listed is None else len(in_ladder),
+            doubled_untold=None if listed is None else len(untold) - len(in_ladder),
             retries_came=len(self._retries_came),
             retries_run=len(self._retries_run),
             examples={kind: [_name(task) for task in some[:EXAMPLES]] for kind, some in found.items() if some},

@@ -117,7 +117,10 @@ def show(report: Report, console: Console) -> None:
     unlisted = (
         ""
         if figures.doubled_unlisted is None
-        else (f", {figures.doubled_unlisted} of them not listed by the daemon, {figures.doubled_untold} said by nobody")
+        else (
+            f", {figures.doubled_unlisted} of them not listed by the daemon, {figures.doubled_in_ladder} by the ladder "
+            f"of a target whose nodes failed, {figures.doubled_untold} said by nobody"
+        )
     )
     rows = [
         ("tasks sent", figures.sent, f"confirmed by the old broker; {figures.unsure} more were not answered"),

@@ -110,6 +110,13 @@ def test_two_messages_are_told_from_one_that_came_again(came: list[tuple[str, bo
     assert writer.figures(None).doubled_unlisted is None
 
 
+def test_what_the_ladder_doubled_is_told_apart(writer: Writer):
+    writer.write(replace(SENT, eta=SENT.at + 5), GOT, GOT)
+    figures = writer.figures(frozenset())
+    assert (figures.doubled_unlisted, figures.doubled_in_ladder, figures.doubled_untold) == (1, 1, 0)
+    assert writer.figures(frozenset({"1"})).doubled_in_ladder == 0
+
+
 def test_a_second_try_is_no_second_run(writer: Writer):
     again = replace(GOT, retries=1, properties=as_text(b"\x08\x00\x05"))
     writer.write(SENT, GOT, RAN, again, replace(RAN, retries=1))
