@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +13,6 @@ source: {amqp: "amqp://u:p@127.0.0.1:1/old"}
 target: {amqp: "amqp://u:p@127.0.0.1:1/new"}
 queues: {include: [mail]}
 """
-
-
-@pytest.fixture(autouse=True)
-def other_tests_logs() -> Iterator[None]:
-    """The command sets up the log of its process, which here is that of all tests."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture
