@@ -80,7 +80,7 @@ real: brokers
 
 # What `real` leaves out: the same tests in more worlds, and the slower faults, as tests.
 long: brokers
-	exec $(BIN)/pytest tests/functional tests/faults -m long $(ARGS)
+	exec $(BIN)/pytest tests/functional tests/e2e tests/faults -m long $(ARGS)
 
 test: brokers
 	$(MAKE) --no-print-directory lint

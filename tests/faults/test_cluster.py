@@ -35,6 +35,7 @@ def endured(lab: MakesLabs, folder: Path, new: str, faults: list[Fault]) -> None
             assert book.twice <= book.window, book
 
 
+@pytest.mark.long
 def test_leader_killed_and_quorum_lost(new_lab: MakesLabs, tmp_path: Path):
     endured(new_lab, tmp_path, "4.3", QUICK)
 
