@@ -358,8 +358,7 @@ class Session:
             self._began = now
         if self._link.budget.much(relay.ledger.bytes):
             learnt.fits = max(1, len(relay.ledger) * 3 // 4)
-        most = limit(self.terms, self._link, learnt)
-        size = learnt.window.look(now, self._counts.confirmed, relay.fullest, most)
+        size = learnt.window.look(now, self._counts.confirmed, relay.fullest, limit(self.terms, self._link, learnt))
         relay.fullest = 0
         if size != relay.pace.prefetch:
             self._resize(source, size)
@@ -481,10 +480,14 @@ class Session:
         if fault.code == 404:
             self._shared.exits.doubt(fault.text)
         elif target is not None and fault is target.error and fault.code != 403:
-            found = self._learnt.search.closed(self.relay.ledger.unanswered())
+            search = self._learnt.search
+            then = "looking for the one it was"
+            if search.closed(self.relay.ledger.unanswered()):
+                then = "it is set apart on the next try"
+            elif search.given_up:
+                then = "none went through between the last ones that were set apart, so no more are: look at the target"
             return Faulted(
-                f'queue "{self.queue}": the target closed the channel on a message: {fault.text} ({fault.code}); '
-                + ("it is set apart on the next try" if found else "looking for the one it was")
+                f'queue "{self.queue}": the target closed the channel on a message: {fault.text} ({fault.code}); {then}'
             )
         return Faulted(f'queue "{self.queue}": {fault}')
 

@@ -161,7 +161,8 @@ class Subscription:
                 if time.monotonic() - began > STALL:
                     waits = back_off(0.1)
                 self._fault(fault)
-                if self._learnt.search.prefetch is not None and not isinstance(fault, Refused):
+                search = self._learnt.search
+                if search.prefetch is not None and not search.given_up and not isinstance(fault, Refused):
                     # Each try knows more than the one before.
                     waits = back_off(0.1)
                 self._pause(next(waits))

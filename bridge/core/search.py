@@ -15,6 +15,9 @@ from bridge.core.envelope import fingerprint
 SURE = 2
 #: The same where the connection was lost without a word: that happens to messages that are not the reason.
 SURE_WITHOUT_A_WORD = 4
+#: Messages set apart in a row, with none that went through between them, after which it is not the messages: whatever
+#: stands in the way would have the whole queue set apart.
+IN_A_ROW = 10
 
 
 class Search:
@@ -29,6 +32,7 @@ class Search:
         self.prefetch: int | None = None
         self.found: set[bytes] = set()
         self._alone: dict[bytes, int] = {}
+        self._in_a_row = 0
         self._left = 0
 
     def closed(self, unconfirmed: Sequence[bytes], *, said: bool = True) -> bool:
@@ -45,6 +49,8 @@ class Search:
         self.prefetch = max(1, count // 2)
         if count > 1:
             return False
+        if self.given_up:
+            return False
         mark = fingerprint(unconfirmed[0])
         times = self._alone[mark] = self._alone.get(mark, 0) + 1
         if times < (SURE if said else SURE_WITHOUT_A_WORD):
@@ -55,6 +61,8 @@ class Search:
 
     def passed(self, count: int) -> bool:
         """So many messages went through; whether the search ends thereby: all that were suspect are safe, or apart."""
+        if count:
+            self._in_a_row = 0
         if self.prefetch is None:
             return False
         self._left -= count
@@ -65,8 +73,14 @@ class Search:
         self._alone.clear()
         return True
 
+    @property
+    def given_up(self) -> bool:
+        """Whether so many messages were set apart in a row that no more are, until one goes through."""
+        return self._in_a_row >= IN_A_ROW
+
     def apart(self, mark: bytes) -> None:
         """The message with this fingerprint is safe elsewhere: one suspect less."""
         if mark in self.found:
             self.found.remove(mark)
+            self._in_a_row += 1
             self._left -= 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.envelope import fingerprint
-from bridge.core.search import SURE, SURE_WITHOUT_A_WORD, Search
+from bridge.core.search import IN_A_ROW, SURE, SURE_WITHOUT_A_WORD, Search
 from tests.support import wire
 
 MESSAGES = [wire.task(b"[[], {}, {}]", id=f"{number}") for number in range(500)]
@@ -124,6 +124,22 @@ def test_a_message_that_changes_on_its_way_is_the_same() -> None:
     search.closed([wire.task(**{"x-delivery-count": 1})])
     assert search.closed([wire.task()])
     assert fingerprint(wire.task(**{"x-delivery-count": 3})) in search.found
+
+
+def test_when_nothing_goes_through_it_is_not_the_messages() -> None:
+    """A target, or something before it, that closes on whatever comes: the queue is not set apart as a whole."""
+    search = Search()
+    found = 0
+    for message in MESSAGES[: IN_A_ROW + 5]:
+        for _ in range(SURE):
+            if search.closed([message]):
+                found += 1
+                search.apart(fingerprint(message))
+    assert found == IN_A_ROW
+    assert search.given_up
+    search.passed(1)
+    assert not search.given_up
+    assert [search.closed([MESSAGES[-1]]) for _ in range(SURE)] == [False, True]
 
 
 def test_what_was_set_apart_is_forgotten() -> None:
