@@ -12,6 +12,27 @@ import pytest
 hypothesis.settings.register_profile("bridge", deadline=None)
 hypothesis.settings.load_profile("bridge")
 
+#: Files whose tests run in one world with every run of the tests: what differs between the releases is small there.
+#: `make long` runs them in the others.
+MOSTLY_IN = {
+    "e2e/test_backup.py": "3.10->4.3",
+    "functional/test_backup.py": "3.10->4.3",
+    "functional/test_probe.py": "3.10->4.3",
+    "functional/test_quarantine.py": "3.10->4.3",
+    "functional/test_quarantine_commands.py": "3.10->4.0",
+    "functional/test_replay.py": "3.10->4.3",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the other worlds to `make long`."""
+    for item in items:
+        world = MOSTLY_IN.get(f"{item.path.parent.name}/{item.path.name}")
+        callspec = getattr(item, "callspec", None)
+        asked = None if callspec is None else callspec.params.get("world")
+        if world is not None and asked not in (None, world):
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(autouse=True)
 def log_as_it_was() -> Iterator[None]:
