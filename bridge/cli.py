@@ -8,15 +8,14 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from bridge import __version__
+from bridge.cli_shared import named, print_json
 from bridge.errors import BridgeError, ConfigError, Exit, Refused, redact
 
 #: Commands that live in other rooms: name -> module, attribute, sentence, extra of the distribution that it needs.
@@ -83,7 +82,7 @@ def run(file: str | None) -> int:
     SIGUSR1 cuts all queues in scope over, SIGUSR2 gives them back to the old workers, SIGHUP reads the configuration
     again.
     """
-    name = _named(file)
+    name = named(file)
     from gevent import monkey
 
     monkey.patch_all()
@@ -102,7 +101,7 @@ def status(file: str | None, as_json: bool, socket: str | None) -> None:
 
     answer = fetch_status(_socket(file, socket))
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     from rich.console import Console
 
@@ -122,7 +121,7 @@ def duplicates(file: str | None, as_json: bool, socket: str | None) -> None:
 
     answer = fetch(_socket(file, socket), "duplicates")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     for one in answer["listed"]:
         click.echo("\t".join((one["queue"], one["id"], one["at"], one["why"])))
@@ -148,7 +147,7 @@ def check_brokers(file: str | None, as_json: bool) -> int:
 
     Nothing is changed, and no message is taken.
     """
-    name = _named(file)
+    name = named(file)
     from rich.console import Console
 
     from bridge import check_view, checking
@@ -156,7 +155,7 @@ def check_brokers(file: str | None, as_json: bool) -> int:
 
     found = checking.findings(name)
     if as_json:
-        _print_json(check_view.as_json(found))
+        print_json(check_view.as_json(found))
     else:
         check_view.show(found, Console() if sys.stdout.isatty() else Console(width=200))
     return Exit.REFUSED if blocked(found) else Exit.DONE
@@ -175,7 +174,7 @@ def check(default: str | None, file: str | None, as_json: bool) -> int:
     """Say everything that is wrong with FILE; exit 2 if anything is. Brokers are not asked."""
     from bridge.config import load
 
-    name = _named(file or default)
+    name = named(file or default)
     faults = []
     try:
         load(name, os.environ)
@@ -184,7 +183,7 @@ def check(default: str | None, file: str | None, as_json: bool) -> int:
             raise
         faults = [{"path": fault.path, "found": fault.found, "allowed": fault.allowed} for fault in error.faults]
     if as_json:
-        _print_json({"file": name, "ok": not faults, "faults": faults})
+        print_json({"file": name, "ok": not faults, "faults": faults})
     else:
         click.echo(f"{name}: no faults")
     return Exit.USAGE if faults else Exit.DONE
@@ -195,7 +194,7 @@ def schema() -> None:
     """Print the JSON Schema of the configuration."""
     from bridge.config import schema
 
-    _print_json(schema())
+    print_json(schema())
 
 
 @config.command()
@@ -230,13 +229,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("hint: BRIDGE_DEBUG=1 in the environment shows where it comes from", err=True)
         return Exit.REFUSED
     return result if isinstance(result, int) else Exit.DONE
-
-
-def _named(file: str | None) -> str:
-    if not file:
-        raise click.UsageError("no configuration: name it with -c FILE or BRIDGE_CONFIG")
-    return file
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

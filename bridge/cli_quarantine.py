@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli_shared import loaded, print_json
 from bridge.errors import Exit
 
 if TYPE_CHECKING:
@@ -50,12 +49,12 @@ def list_messages(
     """Show what there is, those of the queue first. Nothing is changed."""
     from bridge.quarantine_stock import selected, take_stock
 
-    config = _config(file)
+    config = loaded(file)
     with _opened(config) as queue:
         stock = take_stock(queue, Path(config.export.folder))
     found = selected(stock, (), queues, reasons)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "messages": [each.as_json() for each in found[:limit]],
                 "total": len(found),
@@ -85,7 +84,7 @@ def show(file: str | None, id_: str, as_json: bool) -> None:
     from bridge import quarantine_stock
     from bridge.core import described
 
-    config = _config(file)
+    config = loaded(file)
     with _opened(config) as queue:
         stock = quarantine_stock.take_stock(queue, Path(config.export.folder))
         found = quarantine_stock.selected(stock, (id_,))
@@ -93,7 +92,7 @@ def show(file: str | None, id_: str, as_json: bool) -> None:
     rows, body = described.rows(shown.header), described.preview(shown.body)
     if as_json:
         properties = [{"name": row.name, "type": row.type, "value": row.value} for row in rows]
-        _print_json({**found[0].as_json(), "of_this_content": len(found), "properties": properties, "body": body})
+        print_json({**found[0].as_json(), "of_this_content": len(found), "properties": properties, "body": body})
         return
     _warn(stock)
     for name, value in _facts(found[0]):
@@ -144,7 +143,7 @@ def redrive(
     from bridge.republish import Republisher
 
     _some(ids, every, queues, reasons)
-    config = _config(file)
+    config = loaded(file)
     with _opened(config) as queue:
         stock = take_stock(queue, Path(config.export.folder))
         chosen = to_send(selected(stock, ids, queues, reasons), ids, reasons)
@@ -180,7 +179,7 @@ def export_messages(
     from bridge.quarantine_stock import selected, store, take_stock
 
     _some(ids, every, queues, reasons)
-    config = _config(file)
+    config = loaded(file)
     same = folder.resolve() == Path(config.export.folder).resolve()
     with _opened(config) as queue:
         stock = take_stock(queue, Path(config.export.folder))
@@ -218,7 +217,7 @@ def _some(ids: tuple[str, ...], every: bool, queues: tuple[str, ...], reasons: t
 
 def _would(chosen: list[Found], where: str, told: dict[str, Any], as_json: bool) -> int:
     if as_json:
-        _print_json({**told, "chosen": [each.as_json() for each in chosen], **_NOTHING})
+        print_json({**told, "chosen": [each.as_json() for each in chosen], **_NOTHING})
         return Exit.DONE
     _print_table(chosen)
     click.echo(f"{_messages(len(chosen))} would be sent {where}; nothing was changed")
@@ -234,7 +233,7 @@ def _told(outcome: Outcome, chosen: list[Found], what: str, told: dict[str, Any]
     if as_json:
         failed = [{"id": found.id, "where": found.where, "why": why} for found, why in outcome.failed]
         said = {"fault": fault and str(fault), "hint": fault and fault.hint}
-        _print_json({**told, "chosen": len(chosen), "done": outcome.done, "failed": failed, **said})
+        print_json({**told, "chosen": len(chosen), "done": outcome.done, "failed": failed, **said})
         if fault is not None:
             return fault.exit_code
         return Exit.REFUSED if outcome.failed else Exit.DONE
@@ -316,15 +315,3 @@ def _moment(seconds: float | None) -> str:
 
 def _messages(number: int) -> str:
     return f"{number} message{'' if number == 1 else 's'}"
-
-
-def _config(file: str | None) -> Config:
-    from bridge.config import load
-
-    if not file:
-        raise click.UsageError("no configuration: name it with -c FILE or BRIDGE_CONFIG")
-    return load(file, os.environ)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bridge.cli_shared import loaded, print_json
 from bridge.errors import Exit, Refused, Unreachable
 
 if TYPE_CHECKING:
@@ -73,7 +72,6 @@ def replay(
     import math
 
     from bridge import logs
-    from bridge.config import load
     from bridge.replay import Wanted
 
     wanted = Wanted(
@@ -90,9 +88,7 @@ def replay(
             if everything
             else "say which copies: --queue, --task, --id, --since, --until, or --all"
         )
-    if not file:
-        raise click.UsageError("no configuration: name it with -c FILE or BRIDGE_CONFIG")
-    config = load(file, os.environ)
+    config = loaded(file)
     logs.set_up("error", "text")
 
     def walk(wanted: Wanted, *, dry_run: bool) -> Book:
@@ -116,7 +112,7 @@ def replay(
             return Exit.REFUSED
     book = walk(wanted, dry_run=dry_run)
     if as_json:
-        click.echo(json.dumps({"to": to, **book.as_json()}, indent=2, ensure_ascii=False))
+        print_json({"to": to, **book.as_json()})
     else:
         _show(book, to)
     return _exit_code(book)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from bridge.cli_shared import loaded, print_json
 from bridge.core.celery_settings import NEWEST, RELEASES
 from bridge.core.plan import Plan, Step
 from bridge.errors import Exit
 
 if TYPE_CHECKING:
-    from bridge.config import Config
+    pass
 
 
 @click.command()
@@ -38,13 +38,13 @@ def plan(file: str | None, as_json: bool, as_definitions: bool, as_celery: bool,
 
     if as_json + as_definitions + as_celery > 1:
         raise click.UsageError("--json, --definitions and --celery exclude each other")
-    config = _config(file)
+    config = loaded(file)
     seen = survey(config)
     found = seen.plan(config.instance)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     elif as_definitions:
-        _print_json(definitions(found))
+        print_json(definitions(found))
     elif as_celery:
         target = seen.target
         click.echo(celery_settings.settings(found.wanted, target.name, target.version, celery_version), nl=False)
@@ -66,14 +66,14 @@ def apply(file: str | None, as_json: bool, dry_run: bool) -> int:
     from bridge.applying import carry_out, survey, target_api
     from bridge.management import Recorder
 
-    config = _config(file)
+    config = loaded(file)
     seen = survey(config)
     found = seen.plan(config.instance)
     changes = Recorder() if dry_run else target_api(config)
     with _progress(len(found.steps), as_json) as tell:
         outcome = carry_out(found, changes, seen.target.permissions, tell)
     if as_json:
-        _print_json({"dry_run": dry_run, **outcome.as_json()})
+        print_json({"dry_run": dry_run, **outcome.as_json()})
         return outcome.exit_code
     groups = {
         "would be done" if dry_run else "done": outcome.done,
@@ -101,10 +101,10 @@ def permissions(file: str | None, as_json: bool) -> None:
     """Print the least rights that the bridge's users need on both sides, for the queues that are in scope now."""
     from bridge.applying import wanted_rights
 
-    config = _config(file)
+    config = loaded(file)
     rights = wanted_rights(config)
     if as_json:
-        _print_json(rights.as_json())
+        print_json(rights.as_json())
         return
     sides = (
         ("source: the daemon", config.source, rights.source),
@@ -148,15 +148,3 @@ def _told(found: Plan) -> Iterator[str]:
         yield f"      {conflict.todo}"
     for remark in found.remarks:
         yield f"note: {remark}"
-
-
-def _config(file: str | None) -> Config:
-    from bridge.config import load
-
-    if not file:
-        raise click.UsageError("no configuration: name it with -c FILE or BRIDGE_CONFIG")
-    return load(file, os.environ)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -20,6 +20,7 @@ LINES = 500
 COVERED_BY: dict[str, str] = {
     "bridge/__main__.py": "tests/unit/test_cli.py",
     "bridge/config_reference.py": "tests/unit/test_walls.py",
+    "bridge/cli_shared.py": "tests/unit/test_cli.py",
     "bridge/amqp_faults.py": "tests/unit/test_amqp.py",
     "bridge/setting.py": "tests/unit/test_config.py",
     "bridge/daemon.py": "tests/e2e/test_signals.py",
