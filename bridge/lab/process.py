@@ -44,13 +44,17 @@ class Process(BaseModel):
 
     def alive(self) -> bool:
         """Whether it runs (one that ended and was not collected yet does not)."""
+        return self._state() not in ("", "Z", "X")
+
+    def _state(self) -> str:
+        """Its letter in proc(5), empty when there is no entry of it (any more)."""
         fields = _stat(self.pid)
-        return fields is not None and int(fields[19]) == self.started and fields[0] not in "ZX"
+        return fields[0] if fields is not None and int(fields[19]) == self.started else ""
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to it and to nobody else; return whether it was there."""
         with self._opened() as fd:
-            if fd is None:
+            if fd is None or not self.alive():
                 return False
             try:
                 signal.pidfd_send_signal(fd, number)
@@ -85,14 +89,14 @@ class Process(BaseModel):
 
     @contextmanager
     def _opened(self) -> Iterator[int | None]:
-        """Yield a pidfd of exactly this process, or None when it is gone."""
+        """Yield a pidfd of exactly this process, also of one that ended and is not collected; None when it is gone."""
         try:
             fd = os.pidfd_open(self.pid)
         except ProcessLookupError:
             yield None
             return
         try:
-            yield fd if self.alive() else None
+            yield fd if self._state() else None
         finally:
             os.close(fd)
 

@@ -30,6 +30,15 @@ def test_it_runs_apart_and_its_end_is_seen(tmp_path: Path):
     process.kill()
 
 
+def test_one_that_ended_before_anybody_waited_is_collected_too(tmp_path: Path):
+    process = spawn(["true"], PATH, tmp_path / "out")
+    assert until(lambda: not process.alive(), 10)
+    assert Path(f"/proc/{process.pid}").exists(), "nobody has taken its exit status"
+    assert not process.signal(signal.SIGKILL)
+    assert process.wait(0)
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
 def test_another_process_with_the_same_pid_is_left_alone():
     me = Process.of(os.getpid())
     stranger = Process(pid=me.pid, started=me.started + 1)
