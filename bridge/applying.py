@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge import sides
-from bridge.config import Broker, Config
+from bridge.config import Config
+from bridge.config_sections import Broker
 from bridge.core.pairs import Pair, pairs
 from bridge.core.permissions import Grants, grants
 from bridge.core.plan import Plan, Step, plan

@@ -18,7 +18,7 @@ from typing import Any
 from gevent.lock import RLock
 
 from bridge.amqp import Channel, ChannelClosed, Connection
-from bridge.config import Backup
+from bridge.config_sections import Backup
 from bridge.core.copies import EXCHANGE
 from bridge.errors import BridgeError, Refused, Unreachable
 

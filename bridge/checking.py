@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 from bridge import logs, probe, sides
-from bridge.config import Broker, Config, load
+from bridge.config import Config, load
+from bridge.config_sections import Broker
 from bridge.core import ladder, rights
 from bridge.core.check.finding import Finding
 from bridge.core.check.rules import check

@@ -13,7 +13,7 @@ from bridge.setting import Section, is_list, section_of, setting_of, takes_one
 _HEAD = """\
 # Configuration
 
-Written from the declarations in `bridge/config.py` by `bridge config reference`; do not edit.
+Written from the declarations in `bridge/config_sections.py` and `bridge/config.py` by `bridge config reference`; do not edit.
 
 `bridge config check FILE` tells what is wrong with a file, everything at once; `bridge config schema` prints a JSON
 Schema for editors. Two samples: `config/bridge.minimal.yaml`, and `config/bridge.yaml` with everything.

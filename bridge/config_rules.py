@@ -10,7 +10,7 @@ from bridge.errors import Fault
 from bridge.setting import is_pattern
 
 if TYPE_CHECKING:
-    from bridge.config import Broker, Queues
+    from bridge.config_sections import Broker, Canary, Queues
 
 #: Place, what was found, what is allowed.
 _Broken = Iterator[tuple[Location, str, str]]
@@ -91,6 +91,49 @@ def _canary_has_a_share(route: Any, canary: Any, queues: Queues, _tree: Tree) ->
             yield ("queues", "settings", index, "canary"), "missing here and at the top level", _CANARY
 
 
+def _shares_of_the_layout(legacy: Any, canary: Canary | None, queues: Queues, _tree: Tree) -> _Broken:
+    if legacy is not None:
+        return
+    places: list[tuple[Location, Canary | None]] = [(("canary",), canary)]
+    places += [(("queues", "settings", index, "canary"), one.canary) for index, one in enumerate(queues.settings)]
+    for place, share in places:
+        for name in ("percent", "tasks"):
+            if share is not None and getattr(share, name) is not None:
+                yield (
+                    (*place, name),
+                    "found it without legacy:, where the broker decides which messages we get",
+                    "rate: or first:, or the inline layout with legacy:",
+                )
+
+
+def _routes_of_the_layout(legacy: Any, route: Any, queues: Queues, _tree: Tree) -> _Broken:
+    if legacy is not None:
+        return
+    places: list[tuple[Location, Any]] = [(("route",), route)]
+    places += [(("queues", "settings", index, "route"), one.route) for index, one in enumerate(queues.settings)]
+    for place, given in places:
+        if given == "dual":
+            yield (
+                place,
+                "found dual without legacy:, where the copy would come back into the queue it was read from",
+                "legacy, canary, quorum or reverse; or the inline layout with legacy:",
+            )
+
+
+def _legacy_is_another(legacy: Any, source: Broker, target: Broker, _tree: Tree) -> _Broken:
+    if legacy is None:
+        return
+    for name, side in (("source", source), ("target", target)):
+        shared = {address.place for address in legacy.amqp} & {address.place for address in side.amqp}
+        if shared:
+            host, port, vhost = min(shared)
+            yield (
+                ("legacy", "amqp"),
+                f"found vhost {show(vhost)} of {host}:{port}, which is the {name}",
+                "another vhost or broker",
+            )
+
+
 def _sisters_are_single(queues: Queues, _tree: Tree) -> _Broken:
     taken: dict[str, str] = {}
     for index, entry in enumerate(queues.settings):
@@ -129,6 +172,9 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., _Broken]], ...] = (
     (("target",), _one_vhost_each("target")),
     (("source",), _tls_makes_sense("source")),
     (("target",), _tls_makes_sense("target")),
+    (("legacy", "source", "target"), _legacy_is_another),
+    (("legacy", "canary", "queues"), _shares_of_the_layout),
+    (("legacy", "route", "queues"), _routes_of_the_layout),
     (("route", "canary", "queues"), _canary_has_a_share),
     (("queues",), _sisters_are_single),
     (("queues",), _entries_can_match),

@@ -28,7 +28,8 @@ from bridge import config as configuration
 from bridge import logs, sides
 from bridge.apart import setter
 from bridge.clock import ClockWatch
-from bridge.config import BackupSide, Config
+from bridge.config import Config
+from bridge.config_sections import BackupSide
 from bridge.control import Control
 from bridge.core.pace import Budget
 from bridge.core.route import VERB_OF, Verb

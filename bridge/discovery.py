@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import gevent
 
 from bridge import sides
-from bridge.config import CapPriority, Config
+from bridge.config import Config
+from bridge.config_sections import CapPriority
 from bridge.core.route import Route
 from bridge.core.scope import left_alone
 from bridge.delayed import CHANNEL

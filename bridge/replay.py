@@ -26,7 +26,8 @@ from gevent.event import Event
 from bridge import sides
 from bridge.amqp import ANSWER
 from bridge.backup import STREAM
-from bridge.config import BackupSide, Broker, Config
+from bridge.config import Config
+from bridge.config_sections import BackupSide, Broker
 from bridge.core import bodies, envelope, frames, identity, properties
 from bridge.core.copies import EXCHANGE
 from bridge.core.wires import TargetWire

@@ -10,7 +10,7 @@ import pika
 
 from bridge import delayed
 from bridge.amqp import HEARTBEAT, Connection
-from bridge.config import Broker
+from bridge.config_sections import Broker
 from bridge.errors import ConfigError, Fault
 from bridge.management import Management
 

@@ -10,12 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+class Layout(enum.StrEnum):
+    """Where the bridge sits (design, section 2)."""
+
+    TAKEOVER = "takeover"
+    INLINE = "inline"
+
+
 class Route(enum.StrEnum):
     """Where the messages of a queue go."""
 
     LEGACY = "legacy"
     CANARY = "canary"
+    DUAL = "dual"
     QUORUM = "quorum"
+    REVERSE = "reverse"
 
     @property
     def moves(self) -> bool:

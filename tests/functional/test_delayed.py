@@ -15,7 +15,7 @@ from kombu.transport.native_delayed_delivery import (
 from bridge import delayed, sides
 from bridge.address import AmqpAddress
 from bridge.amqp import Connection
-from bridge.config import Broker
+from bridge.config_sections import Broker
 from bridge.core import ladder
 from bridge.delayed import Exits
 from bridge.errors import Refused, Unreachable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge import management, sides
-from bridge.config import Broker
+from bridge.config_sections import Broker
 from bridge.core.scope import left_alone
 from bridge.core.topology import Queue
 from bridge.errors import AccessRefused, Unreachable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bridge import sides
 from bridge.backup import STREAM
-from bridge.config import Broker
+from bridge.config_sections import Broker
 from bridge.core import envelope
 from bridge.core.copies import EXCHANGE
 from bridge.errors import Unreachable

@@ -8,7 +8,8 @@ import yaml
 from pydantic import ValidationError
 
 from bridge import config
-from bridge.config import Config, Route
+from bridge.config import Config
+from bridge.core.route import Route
 from bridge.errors import ConfigError
 from bridge.setting import section_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from bridge import sides
 from bridge.amqp import HEARTBEAT, Connection
-from bridge.config import Broker
+from bridge.config_sections import Broker
 from bridge.errors import ConfigError, Unreachable
 from tests.support.broker import CERTIFICATE
 from tests.support.broker import Broker as ScriptedBroker
