@@ -15,11 +15,11 @@ from typing import Any
 
 from bridge import __version__
 from bridge.clock import ClockWatch
-from bridge.core.relay import Counts
-from bridge.core.route import Moved, Refused, Verb, step
+from bridge.core.counts import Counts
+from bridge.core.route import Moved, Refused, State, Verb, step
 from bridge.errors import BridgeError
-from bridge.link import Link
-from bridge.session import Shared
+from bridge.links import Links
+from bridge.shared import Shared
 from bridge.subscription import Subscription
 
 log = logging.getLogger("bridge.control")
@@ -40,7 +40,7 @@ class Control:
 
     Args:
         instance: name of this bridge.
-        link: the connections.
+        links: the connections.
         shared: what all queues use.
         addresses: redacted URLs of source and target.
         subscriptions: the queues in scope now.
@@ -50,7 +50,7 @@ class Control:
     def __init__(
         self,
         instance: str,
-        link: Link,
+        links: Links,
         shared: Shared,
         addresses: tuple[str, str],
         subscriptions: Callable[[], Iterable[Subscription]],
@@ -63,7 +63,7 @@ class Control:
         self.lost_features: list[str] = []
         #: The last reload that was refused, if the configuration in force is not the one in the file.
         self.reload_fault: str | None = None
-        self._link = link
+        self._links = links
         self._shared = shared
         self._clock = clock
         self._addresses = addresses
@@ -82,7 +82,7 @@ class Control:
         except BridgeError as fault:
             return self._refused(verb, subscription, by, str(fault), fault.hint)
         if isinstance(outcome, Moved):
-            subscription.set_route(outcome.route)
+            subscription.set_state(State(outcome.route))
             log.info('queue "%s": %s -> %s (%s by %s)', queue, before, outcome.route, verb, by)
             return Answer(queue, outcome.route)
         return self._refused(verb, subscription, by, outcome.text, outcome.hint)
@@ -97,7 +97,7 @@ class Control:
             outcome = Refused(str(fault), fault.hint)
         wanted = subscription.wanted
         if isinstance(outcome, Moved):
-            subscription.set_route(outcome.route)
+            subscription.set_state(State(outcome.route))
             log.info('queue "%s": -> %s (configuration)', subscription.queue, outcome.route)
         elif wanted is not None and subscription.hold(wanted, outcome.text):
             log.warning("%s: route %s waits for this (%s)", outcome.text, wanted, outcome.hint)
@@ -110,7 +110,8 @@ class Control:
         """All numbers at one moment."""
         queues = [_queue(subscription) for subscription in self._subscriptions()]
         summed = ("in_flight", "rate", *(field.name for field in fields(Counts)))
-        source, target, shared = self._link.source, self._link.target, self._shared
+        forward, shared = self._links.forward, self._shared
+        source, target = forward.source, forward.target
         stream, jump = shared.stream, self._clock.last
         return {
             "version": __version__,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import functools
 import logging
 import os
 import signal
@@ -32,16 +31,18 @@ from bridge.config import Config
 from bridge.config_sections import BackupSide
 from bridge.control import Control
 from bridge.core.pace import Budget
-from bridge.core.route import VERB_OF, Verb
+from bridge.core.route import VERB_OF, Layout, Verb
 from bridge.delayed import Exits
 from bridge.discovery import Discovery, target_type
 from bridge.doubles import Doubles
 from bridge.errors import BridgeError, ConfigError, Exit
 from bridge.export import exporter
 from bridge.link import Link
+from bridge.links import Links
 from bridge.metrics import Statsd
 from bridge.notify import Notify
-from bridge.session import Shared
+from bridge.shared import Shared
+from bridge.way import Kind
 from bridge.web import app
 from bridge.web.socket import listen, serve
 
@@ -106,7 +107,8 @@ class Daemon:
         self._notify = Notify()
         self.clock = ClockWatch()
         self._budget = Budget(config.relay.window_bytes // (1 if config.backup is None else 2))
-        self.link = self._link()
+        self.links = Links(self._link, inline=config.layout is Layout.INLINE)
+        self.link = self.links.forward
         self.exits = Exits(self.link.target, sides.ladder(config.target))
         target = sides.management("target", config.target)
         self.doubles = Doubles()
@@ -115,31 +117,37 @@ class Daemon:
             target_type=target_type(target, config.target.amqp[0].vhost),
             set_apart=setter(exporter(Path(config.export.folder))),
             doubles=self.doubles,
-            link_apart=functools.partial(self._link, apart=True),
+            budget=self._budget,
             stream=self._stream(),
         )
-        self.discovery = Discovery(config, self.link, shared, target)
+        self.discovery = Discovery(config, self.links, shared, target)
         addresses = str(config.source.amqp[0]), str(config.target.amqp[0])
-        self.control = Control(config.instance, self.link, shared, addresses, self.discovery.all, self.clock)
+        self.control = Control(config.instance, self.links, shared, addresses, self.discovery.all, self.clock)
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         self.control.lost_features = self.discovery.lost_features()
-        self.link.on_change = self.discovery.wake
-        self.link.on_alert = self.discovery.wake_numbers
+        self.links.told(self.discovery.wake, self.discovery.wake_numbers)
 
-    def _link(self, *, apart: bool = False) -> Link:
-        """The connections: those of all queues, or of one queue alone."""
+    def _link(self, kind: Kind, apart: bool) -> Link:
+        """The connections of one kind of way: those of all queues, or of one queue alone."""
         config = self.config
+        old = ("source", config.source) if config.legacy is None else ("legacy", config.legacy)
+        ends = {
+            Kind.FORWARD: (("source", config.source), ("target", config.target)),
+            Kind.LEGACY: (("source", config.source), old),
+            Kind.BACK: (("target", config.target), old),
+        }
         backup = None
-        if config.backup is not None:
+        if config.backup is not None and kind is not Kind.BACK:
             side = config.source if config.backup.on is BackupSide.SOURCE else config.target
             backup = sides.connection("backup", side, config.instance)
+        read, written = (sides.connection(name, broker, config.instance) for name, broker in ends[kind])
         return Link(
-            sides.connection("source", config.source, config.instance),
-            sides.connection("target", config.target, config.instance),
+            read,
+            written,
             backup,
             self._budget,
-            backup_required=config.backup is not None and config.backup.required,
+            backup_required=backup is not None and config.backup is not None and config.backup.required,
             apart=apart,
         )
 
@@ -186,12 +194,12 @@ class Daemon:
     def _start(self) -> None:
         for lost in self.control.lost_features:
             log.warning("%s", lost)
-        self.link.open()
+        self.links.open()
         self.exits.ensure_ladder()
         if self.exits.fault is not None:
             log.warning("%s", self.exits.fault)
         self.discovery.refresh()
-        self.link.start()
+        self.links.start()
         gevent.spawn(self._every, GATE, self._ask_gates)
         gevent.spawn(self._every, DISCOVER, self._discover)
         gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
@@ -227,7 +235,7 @@ class Daemon:
         log.info("stopping: leaving %d queues", len(self.discovery.all()))
         with contextlib.suppress(gevent.Timeout), gevent.Timeout(LEAVE):
             self.discovery.end()
-        self.link.close()
+        self.links.close()
         log.info("stopped")
 
     # -- while it runs

@@ -14,24 +14,25 @@ from bridge.core.route import Route
 from bridge.core.scope import left_alone
 from bridge.delayed import CHANNEL
 from bridge.errors import ConfigError, Fault
-from bridge.link import Link
+from bridge.links import Links
 from bridge.management import Management
-from bridge.session import Shared
+from bridge.shared import Shared
 from bridge.subscription import Subscription
 from bridge.terms import Share, Terms
 
 log = logging.getLogger("bridge.discovery")
 
-#: Each queue has a channel number of its own, the same on all connections; below are the ladder's and the quarantine's.
-FIRST_NUMBER = CHANNEL + 2
+#: Each queue has a channel number of its own, the same on all connections; below are those of the ladder, of the
+#: quarantine and of the state.
+FIRST_NUMBER = CHANNEL + 3
 
 
 class Discovery:
     """The queues in scope and their subscriptions."""
 
-    def __init__(self, config: Config, link: Link, shared: Shared, target: Management | None) -> None:
+    def __init__(self, config: Config, links: Links, shared: Shared, target: Management | None) -> None:
         self._config = config
-        self._link = link
+        self._links = links
         self._shared = shared
         self._source = sides.management("source", config.source)
         self._target = target
@@ -64,7 +65,7 @@ class Discovery:
         names = set(self._names())
         for name in sorted(names - self._subscriptions.keys()):
             self._take_up(name)
-        self._link.queues = max(1, len(names))
+        self._links.shared_by(max(1, len(names)))
         for name in self._subscriptions.keys() - names:
             subscription = self._subscriptions.pop(name)
             log.info('queue "%s": gone from the source or from the scope', name)
@@ -99,7 +100,7 @@ class Discovery:
 
     def _take_up(self, name: str) -> None:
         number = next(n for n in range(FIRST_NUMBER, 1 << 16) if n not in self._numbers)
-        subscription = Subscription(name, number, self._terms(name), self._link, self._shared)
+        subscription = Subscription(name, number, self._terms(name), self._links, self._shared)
         self._subscriptions[name] = self._numbers[number] = subscription
         route = self._config.setting_for(name).route
         if Route(route) is not Route.LEGACY:
@@ -127,13 +128,13 @@ class Discovery:
     def wake(self) -> None:
         """Something changed for all."""
         for subscription in self._numbers.values():
-            subscription.wake.set()
+            subscription.wake()
 
     def wake_numbers(self, numbers: set[int]) -> None:
         """Something happened on these channels."""
         for number in numbers:
             if (subscription := self._numbers.get(number)) is not None:
-                subscription.wake.set()
+                subscription.wake()
 
     def end(self) -> None:
         """End all subscriptions in an orderly way."""

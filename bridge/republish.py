@@ -26,8 +26,9 @@ from bridge import sides
 from bridge.amqp import ANSWER, Channel, ChannelClosed
 from bridge.config import Config
 from bridge.core import edits, frames, properties
+from bridge.core.counts import Counts
 from bridge.core.pace import Free
-from bridge.core.relay import Counts, Destination, Outbox, Relay
+from bridge.core.relay import Destination, Outbox, Relay
 from bridge.core.wires import TargetWire
 from bridge.delayed import CHANNEL, Exits
 from bridge.errors import BridgeError, Refused, Unreachable

@@ -9,32 +9,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
-from gevent.lock import RLock
 
 from bridge.amqp import Channel, ChannelClosed
 from bridge.core.copies import Backup, Copies
+from bridge.core.counts import Counts
 from bridge.core.envelope import fingerprint
-from bridge.core.pace import Free, Pace, share
-from bridge.core.relay import Counts, Destination, Held, Relay
-from bridge.core.search import Search
-from bridge.core.window import Window
-from bridge.delayed import Exits
-from bridge.doubles import Doubles
+from bridge.core.pace import Free, Pace
+from bridge.core.relay import Destination, Relay
 from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.link import Link
-from bridge.terms import Terms
+from bridge.shared import TOO_LARGE, Faulted, Learnt, Shared, limit
+from bridge.way import Kind, Way
 
 if TYPE_CHECKING:
-    from bridge.backup import Stream
+    pass
 
 log = logging.getLogger("bridge.session")
 
@@ -59,48 +54,6 @@ HELD_BACK = 30.0
 #: source notices within three heartbeats that a connection is dead.
 UNSURE = 60.0
 
-_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured )?max size (\d+)")
-
-
-class Faulted(BridgeError):
-    """The queue cannot move now; it is tried again."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shared:
-    """What all queues of the daemon use."""
-
-    exits: Exits
-    #: Type of a target queue by its name; None when it is not known.
-    target_type: Callable[[str], str | None]
-    #: Sets a message of a queue apart, and says where; an error leaves it with the source.
-    set_apart: Callable[[Link, str, Held], str]
-    doubles: Doubles
-    #: Makes a pair of connections for one queue alone.
-    link_apart: Callable[[], Link]
-    stream: Stream | None = None
-    #: Held by the queue that has connections of its own: one at a time.
-    turn_apart: RLock = dataclasses.field(default_factory=RLock)
-
-
-@dataclasses.dataclass(slots=True)
-class Learnt:
-    """What one subscription learns for the next."""
-
-    window: Window
-    search: Search = dataclasses.field(default_factory=Search)
-    #: Bytes of the largest body that the target takes; None while it is not known.
-    max_message: int | None = None
-    #: How many messages fit into the window's bytes, by the sizes seen when they did not.
-    fits: int = 1 << 16
-    #: How many of those that come redelivered may have been in flight in the process before this one.
-    unsure: int = 0
-    #: Until when that is so, in monotonic seconds: by then the source knows that the process before is gone.
-    unsure_until: float | None = None
-    #: Messages were in flight when the last subscription failed: one at a time until one is confirmed, so that each try
-    #: at a target that takes them and does not answer doubles no more than one.
-    cautious: bool = False
-
 
 class Session:
     """The subscription.
@@ -108,7 +61,7 @@ class Session:
     Args:
         queue: name of the source queue.
         number: of its channels.
-        terms: what the configuration says.
+        way: where it goes.
         pace: how much it may take.
         link: the connections.
         shared: what all queues use.
@@ -121,7 +74,7 @@ class Session:
         self,
         queue: str,
         number: int,
-        terms: Terms,
+        way: Way,
         pace: Pace,
         link: Link,
         shared: Shared,
@@ -131,7 +84,8 @@ class Session:
     ) -> None:
         self.queue = queue
         self.number = number
-        self.terms = terms
+        self.way = way
+        self.terms = way.terms
         self._link = link
         self._shared = shared
         self._learnt = learnt
@@ -165,11 +119,13 @@ class Session:
         target = self._link.target
         capped = self.terms.cap_priority and (4, 0) <= target.server_version < (4, 3)
         return Destination(
-            self.terms.target,
+            self.way.writes,
             target.user.encode(),
             target.frame_max,
             max_message=self._learnt.max_message,
             cap_priority=capped,
+            straight=self.way.kind is not Kind.FORWARD,
+            side=target.name,
         )
 
     def _copies(self) -> Copies | None:
@@ -265,7 +221,7 @@ class Session:
     def _lost_backup(self, copies: Copies, channel: Channel) -> None:
         text = f"the backup's channel closed: {channel.error}"
         if self._shared.stream is not None:
-            size = _TOO_LARGE.search(str(channel.error))
+            size = TOO_LARGE.search(str(channel.error))
             if size is not None:
                 self._shared.stream.max_message = int(size[1])
             else:
@@ -282,7 +238,7 @@ class Session:
         """Have messages come, as many at once as the pace allows."""
         source.qos(self.relay.pace.prefetch)
         self._tags += 1
-        source.consume(self.queue, f"{TAG}-{self._tags}", self.terms.priority)
+        source.consume(self.way.reads, f"{TAG}-{self._tags}", self.terms.priority)
 
     def _resize(self, source: Channel, size: int) -> None:
         """Another prefetch: a second consumer before the first one leaves, so that no message goes by us."""
@@ -313,7 +269,8 @@ class Session:
             self._link.flush()
             if source.cancelled:
                 raise Refused(
-                    f'queue "{self.queue}": the source cancelled our consumer: the queue was deleted or its node failed'
+                    f'queue "{self.queue}": the {source.name} cancelled our consumer: '
+                    "the queue was deleted or its node failed"
                 )
             self._came_again()
             if learnt.unsure_until is not None and now > learnt.unsure_until:
@@ -324,7 +281,7 @@ class Session:
                 return
             if self._exit_fault is not None:
                 raise self._exit_fault
-            if now - verified > EXIT_WATCH:
+            if self.way.kind is Kind.FORWARD and now - verified > EXIT_WATCH:
                 # In a greenlet of its own: a target that falls silent must be noticed meanwhile.
                 gevent.spawn(self._look_at_exit)
                 verified = now
@@ -335,7 +292,7 @@ class Session:
 
     def _look_at_exit(self) -> None:
         try:
-            self._shared.exits.bind(self.terms.target)
+            self._shared.exits.bind(self.way.writes)
         except BridgeError as fault:
             self._exit_fault = fault
             self._wake.set()
@@ -411,7 +368,7 @@ class Session:
         oldest, going_out = relay.ledger.oldest(), self._still_going_out(now)
         if oldest is not None and now - oldest > STALL and not going_out:
             raise Faulted(
-                f'queue "{self.queue}": no confirm from the target for {now - oldest:.1f} s; '
+                f'queue "{self.queue}": no confirm from the {self._link.target.name} for {now - oldest:.1f} s; '
                 "the old workers have the queue meanwhile"
             )
         copies = relay.copies
@@ -470,14 +427,14 @@ class Session:
         """What a channel that the broker closed means for this queue."""
         if backup is not None and fault is backup.error:
             return Faulted(f'queue "{self.queue}": {fault}')
-        size = _TOO_LARGE.search(fault.text)
+        size = TOO_LARGE.search(fault.text)
         if size is not None:
             self._learnt.max_message = int(size[1])
             return Faulted(
-                f'queue "{self.queue}": a message is larger than the {size[1]} bytes the target takes; '
-                "it is exported on the next try"
+                f'queue "{self.queue}": a message is larger than the {size[1]} bytes the '
+                f"{self._link.target.name} takes; it is exported on the next try"
             )
-        if fault.code == 404:
+        if fault.code == 404 and self.way.kind is Kind.FORWARD:
             self._shared.exits.doubt(fault.text)
         elif target is not None and fault is target.error and fault.code != 403:
             search = self._learnt.search
@@ -487,14 +444,7 @@ class Session:
             elif search.given_up:
                 then = "none went through between the last ones that were set apart, so no more are: look at the target"
             return Faulted(
-                f'queue "{self.queue}": the target closed the channel on a message: {fault.text} ({fault.code}); {then}'
+                f'queue "{self.queue}": the {self._link.target.name} closed the channel on a message: '
+                f"{fault.text} ({fault.code}); {then}"
             )
         return Faulted(f'queue "{self.queue}": {fault}')
-
-
-def limit(terms: Terms, link: Link, learnt: Learnt) -> int:
-    """Most messages of a queue that may be in flight, by their bytes and by how many queues there are."""
-    if learnt.cautious:
-        return 1
-    most = min(share(terms.window, link.queues), learnt.fits)
-    return most if learnt.search.prefetch is None else min(most, learnt.search.prefetch)

@@ -1,8 +1,9 @@
-"""One queue: when it is subscribed to, and why it does not move when it does not.
+"""One source queue and its sister on the target: its route, what lies over it, and the movers that follow.
 
-1. The reason of each end stands in the status, and another try follows with back-off.
-2. A message on whose publish the target closes the channel is looked for by halves. Where the target closes its whole
-   connection, or cuts it again and again, that is done on connections of the queue's own: the others move on meanwhile.
+1. A route says which way the messages go; `paused`, `throttled` and `suspended` lie over it and keep them where they
+   are.
+2. What is left comes before what is taken: a way begins only when the opposite one has ended, so that a queue never
+   goes both ways at once.
 """
 
 from __future__ import annotations
@@ -11,63 +12,97 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 
+import gevent
 from gevent.event import Event
 
-from bridge.amqp import back_off
+from bridge.core.counts import Counts
 from bridge.core.pace import First, Free, Pace, Rate
-from bridge.core.relay import Counts, Relay
-from bridge.core.route import Facts, Route, gate
-from bridge.core.window import Window
-from bridge.errors import BridgeError, Refused
+from bridge.core.relay import Relay
+from bridge.core.route import Facts, Route, State, gate
+from bridge.errors import Refused
 from bridge.link import Link
-from bridge.session import STALL, Faulted, Learnt, Session, Shared, limit
-from bridge.terms import Terms
+from bridge.links import Links
+from bridge.mover import Mover
+from bridge.shared import Shared
+from bridge.terms import Share, Terms
+from bridge.way import Kind, Rest, Way
 
 log = logging.getLogger("bridge.subscription")
 
 #: Seconds over which the rate in the status is counted.
 RATE_OVER = 10.0
-#: Codes with which a broker closes a connection for what came on it (AMQP 0-9-1, section 1.2; RabbitMQ's 541).
-HARD = frozenset((501, 502, 503, 504, 505, 540, 541))
-#: Connections to the target lost in a row, each soon after the queue began to move, that make it suspect.
-LOSSES = 3
-#: Seconds after which a loss is not counted to the message any more.
-SOON = 30.0
+#: Routes on which messages come from the source for the target.
+_FORWARD = frozenset((Route.CANARY, Route.DUAL, Route.QUORUM))
 
 
 class Subscription:
     """One source queue and its sister on the target."""
 
-    def __init__(self, queue: str, number: int, terms: Terms, link: Link, shared: Shared) -> None:
+    def __init__(self, queue: str, number: int, terms: Terms, links: Links, shared: Shared) -> None:
         self.queue = queue
         self.number = number
         self.terms = terms
+        #: Of what is taken from the source, and of what is brought back.
         self.counts = Counts()
+        self.back_counts = Counts()
         self.route = Route.LEGACY
+        self.paused = False
+        #: Why the target is left alone, empty when it is not; and why this daemon may not move anything.
+        self.throttled = ""
+        self.suspended = ""
+        #: Messages a second at most, on whatever route; None is no limit.
+        self.limit: float | None = None
+        #: The canary's share that a verb gave; None is the configuration's.
+        self.share: Share | None = None
         #: A route that waits for its gate: the configuration's at the start, when no worker may be there yet.
         self.wanted: Route | None = None
-        self.state = "idle"
-        self.why = ""
-        self.since = datetime.now(UTC)
-        self.wake = Event()
-        self.relay: Relay | None = None
+        self.canary_taken = 0
+        #: Called when the state changed: the queue, and the states before and after.
+        self.on_state: Callable[[Subscription, str, str], None] = lambda _queue, _before, _after: None
         self.ended = Event()
-        self._link = link
+        self._links = links
         self._shared = shared
-        self._ending = False
-        self._canary_taken = 0
-        self._canary_done = False
         self._gate = ""
-        self._learnt = Learnt(Window(terms.window))
-        self._losses = 0
-        self._apart = False
         self._samples: deque[tuple[float, int]] = deque()
+        self._ahead = Mover(self, self._way_ahead, self.counts, shared, terms, links.apart)
+        self._behind = Mover(self, self._way_back, self.back_counts, shared, terms, links.apart)
+        self._brings_back = False
 
     # -- what others ask
     # ------------------------------------------------------------------------------------------------
+
+    @property
+    def _shown(self) -> Mover:
+        """The mover that the status is about."""
+        return self._behind if self._behind.on is not None or self.route is Route.REVERSE else self._ahead
+
+    @property
+    def state(self) -> str:
+        """What it does."""
+        return self._shown.state
+
+    @property
+    def why(self) -> str:
+        """Why it does not move; empty when it does."""
+        return self._shown.why
+
+    @property
+    def since(self) -> datetime:
+        """Since when it has its state."""
+        return self._shown.since
+
+    @property
+    def relay(self) -> Relay | None:
+        """The relay at work; None when there is none."""
+        return self._shown.relay
+
+    @property
+    def in_flight(self) -> int:
+        """Messages taken and not yet acked."""
+        return sum(len(mover.relay.ledger) for mover in (self._ahead, self._behind) if mover.relay is not None)
 
     def facts(self) -> Facts:
         """What the gate asks of the target, looked up now; our exit is bound on the way.
@@ -76,7 +111,7 @@ class Subscription:
             BridgeError: the target does not answer.
         """
         target, wanted = self.terms.target, self.terms.consumers
-        down = self._link.down()
+        down = self._links.forward.down()
         if down is not None:
             return Facts(self.queue, target, 0, None, "", wanted, alarm=down)
         consumers = self._shared.exits.consumers(target)
@@ -89,36 +124,11 @@ class Subscription:
                 exit_fault = str(fault)
         return Facts(self.queue, target, consumers, kind, exit_fault, wanted)
 
-    def set_route(self, route: Route) -> None:
-        """Move to another route; the subscription follows."""
-        if route is not self.route or route is Route.CANARY:
-            self._canary_taken = 0
-            self._canary_done = False
-        self.route = route
-        self.wanted = None
-        self.wake.set()
-
-    def set_terms(self, terms: Terms) -> None:
-        """Take a changed configuration over: a new target name or window means a new subscription."""
-        if terms != self.terms:
-            self.terms = terms
-            self._learnt.window = Window(terms.window)
-            self.wake.set()
-
-    def end(self) -> None:
-        """Finish what is in flight, ack it, leave."""
-        self._ending = True
-        self.wake.set()
-
-    @property
-    def in_flight(self) -> int:
-        """Messages taken from the source and not yet acked."""
-        return len(self.relay.ledger) if self.relay else 0
-
     def sample(self) -> None:
         """Remember how much was moved by now, for `rate`."""
         now = time.monotonic()
-        self._samples.append((now, self.counts.moved))
+        counts, back = self.counts, self.back_counts
+        self._samples.append((now, counts.moved + counts.to_legacy + back.to_legacy))
         while self._samples[0][0] < now - RATE_OVER:
             self._samples.popleft()
 
@@ -129,183 +139,167 @@ class Subscription:
         (began, before), (ended, moved) = self._samples[0], self._samples[-1]
         return (moved - before) / (ended - began)
 
-    # -- its life
-    # -------------------------------------------------------------------------------------------------------
+    # -- what others say
+    # -----------------------------------------------------------------------------------------------
 
-    def may_have_crashed(self) -> None:
-        """The process before this one may have moved this queue: what it had in flight comes again."""
-        self._learnt.unsure = self.terms.window
+    def set_state(self, state: State) -> None:
+        """Move to another route, or pause; the traffic follows."""
+        if state.route is not self.route or (state.route is Route.CANARY and state.paused is self.paused):
+            self.canary_taken = 0
+        self.route, self.paused = state.route, state.paused
+        self.wanted = None
+        if self.route is Route.REVERSE and not self._brings_back:
+            self._brings_back = True
+            gevent.spawn(self._behind.run)
+        self.wake()
 
-    def run(self) -> None:
-        """Runs in a greenlet of its own until `end`."""
-        waits: Iterator[float] = back_off(0.1)
-        while not self._ending:
-            self.wake.clear()
-            if self._idle():
-                self._link.budget.waiting.discard(self)
-                self.wake.wait()
-                continue
-            down = self._hindered()
-            if down is not None:
-                self._say("waiting", down)
-                self.wake.wait(1.0)
-                continue
-            began = time.monotonic()
-            try:
-                if self._apart:
-                    self._search_apart()
-                else:
-                    self._subscribe(self._link)
-                waits = back_off(0.1)
-            except BridgeError as fault:
-                if time.monotonic() - began > STALL:
-                    waits = back_off(0.1)
-                self._fault(fault)
-                search = self._learnt.search
-                if search.prefetch is not None and not search.given_up and not isinstance(fault, Refused):
-                    # Each try knows more than the one before.
-                    waits = back_off(0.1)
-                self._pause(next(waits))
-            except Exception as fault:
-                log.debug("traceback", exc_info=True)
-                self._fault(Faulted(f'queue "{self.queue}": {type(fault).__name__}: {fault}'))
-                self._pause(next(waits))
-        self._link.budget.waiting.discard(self)
-        self._say("ended", "the bridge is stopping")
-        self.ended.set()
+    def set_share(self, share: Share | None) -> None:
+        """Another share for the canary; None is the configuration's."""
+        if share != self.share:
+            self.share = share
+            self.canary_taken = 0
+            self.wake()
 
-    def _hindered(self) -> str | None:
-        """Why nothing can move now; None when it can."""
-        down = self._link.down()
-        if down is not None:
-            return down
-        budget = self._link.budget
-        if not budget.room:
-            budget.waiting.add(self)
-            return "for room in relay.window_bytes: large messages of other queues are in flight"
-        budget.waiting.discard(self)
-        return None
+    def set_limit(self, rate: float | None) -> None:
+        """At most so many messages a second; None is no limit."""
+        self.limit = rate
+        self.wake()
 
-    def _pause(self, seconds: float) -> None:
-        """Wait out a back-off, unless the route changes meanwhile."""
-        route, until = self.route, time.monotonic() + seconds
-        while not self._ending and self.route is route and (left := until - time.monotonic()) > 0:
-            self.wake.clear()
-            self.wake.wait(left)
+    def throttle(self, reason: str) -> None:
+        """Leave the target alone for a reason; empty: go on."""
+        if reason != self.throttled:
+            self.throttled = reason
+            self.wake()
 
-    def _idle(self) -> bool:
-        """Whether there is nothing to do on this route."""
-        if self._canary_done:
-            self._say("done", f"canary: {self.terms.share} were taken; the old workers have the rest")
-        elif self.route.moves:
-            return False
-        elif self.wanted is not None:
-            self._say("waiting", f"for the gate to {self.wanted}: {self._gate}")
-        else:
-            self._say("idle", "route legacy: the old workers have this queue")
-        return True
+    def suspend(self, reason: str) -> None:
+        """Move nothing, for a reason that is this daemon's; empty: go on."""
+        if reason != self.suspended:
+            self.suspended = reason
+            self.wake()
+
+    def set_terms(self, terms: Terms) -> None:
+        """Take a changed configuration over: a new target name or window means a new subscription."""
+        if terms != self.terms:
+            self.terms = terms
+            for mover in (self._ahead, self._behind):
+                mover.changed(terms)
 
     def hold(self, wanted: Route, why: str) -> bool:
         """The gate keeps the wanted route closed for now; whether for another reason than before."""
         self.wanted = wanted
         before, self._gate = self._gate, why
-        self.wake.set()
+        self.wake()
         return why != before
 
-    def _say(self, state: str, why: str = "") -> None:
-        if (state, why) != (self.state, self.why):
-            if state != self.state:
-                self.since = datetime.now(UTC)
-                log.info('queue "%s": %s%s', self.queue, state, f": {why}" if why else "")
-            self.state, self.why = state, why
+    def may_have_crashed(self) -> None:
+        """The process before this one may have moved this queue: what it had in flight comes again."""
+        for mover in (self._ahead, self._behind):
+            mover.may_have_crashed(self.terms.window)
 
-    def _fault(self, fault: BridgeError) -> None:
-        if str(fault) != self.why:
-            log.warning("%s%s", fault, f" ({fault.hint})" if fault.hint else "")
-        if self.state != "faulted":
-            self.since = datetime.now(UTC)
-        self.state, self.why = "faulted", str(fault)
+    def wake(self) -> None:
+        """Something changed: look around."""
+        self._ahead.wake.set()
+        self._behind.wake.set()
 
-    def _pace(self, link: Link) -> Pace:
-        canary, learnt = self.terms.share, self._learnt
-        window = limit(self.terms, link, learnt)
-        if self.route is not Route.CANARY or canary is None:
-            return Free(min(window, learnt.window.size))
-        if canary.first is not None:
-            return First(canary.first - self._canary_taken, window)
-        return Rate(canary.rate or 1.0, window, time.monotonic())
+    def end(self) -> None:
+        """Finish what is in flight, ack it, leave."""
+        for mover in (self._ahead, self._behind):
+            mover.end()
 
-    def _verify(self) -> None:
+    def run(self) -> None:
+        """Runs in a greenlet of its own until `end`."""
+        self._ahead.run()
+        if self._brings_back:
+            self._behind.ended.wait()
+        self.ended.set()
+
+    # -- which way
+    # ---------------------------------------------------------------------------------------------------
+
+    @property
+    def canary_done(self) -> bool:
+        """Whether a canary took all it may take."""
+        share = self._share
+        return (
+            self.route is Route.CANARY
+            and share is not None
+            and share.first is not None
+            and self.canary_taken >= share.first
+        )
+
+    @property
+    def _share(self) -> Share | None:
+        return self.share or self.terms.share
+
+    def _stopped(self) -> Rest | None:
+        """What lies over every route."""
+        if self.suspended:
+            return Rest("standby", self.suspended)
+        if self.paused:
+            return Rest("paused", f"paused; the route is {self.route}")
+        return None
+
+    def _way_ahead(self) -> Way | Rest:
+        """From the source: for the target, or inline for the legacy side."""
+        stopped = self._stopped()
+        if stopped is not None:
+            return stopped
+        links = self._links
+        if self.route in _FORWARD and not self.canary_done:
+            if self.throttled:
+                return Rest("throttled", self.throttled)
+            if self._behind.on is not None:
+                return Rest("waiting", "for what is being brought back to stop")
+            return self._way(Kind.FORWARD, links.forward, self.queue, self.terms.target)
+        if links.legacy is not None:
+            return self._way(Kind.LEGACY, links.legacy, self.queue, self.queue)
+        if self.canary_done:
+            return Rest("done", f"canary: {self._share} were taken; the old workers have the rest")
+        if self.wanted is not None:
+            return Rest("waiting", f"for the gate to {self.wanted}: {self._gate}")
+        return Rest("idle", f"route {self.route}: the old workers have this queue")
+
+    def _way_back(self) -> Way | Rest:
+        """From the target's queue to the old side."""
+        stopped = self._stopped()
+        if stopped is not None:
+            return stopped
+        if self.route is not Route.REVERSE:
+            return Rest("idle", f"route {self.route}: nothing is brought back")
+        ahead = self._ahead.on
+        if ahead is not None and ahead.kind is Kind.FORWARD:
+            return Rest("waiting", "for what is still moved to the target to stop")
+        return self._way(Kind.BACK, self._links.back, self.terms.target, self.queue)
+
+    def _way(self, kind: Kind, link: Link, reads: str, writes: str) -> Way:
+        share = self._share if self.route is Route.CANARY and kind is Kind.FORWARD else None
+        return Way(kind, self.route, link, reads, writes, self.terms, share, self.limit)
+
+    # -- what the movers ask
+    # ------------------------------------------------------------------------------------------------
+
+    def pace(self, way: Way, window: int) -> Pace:
+        """How much may be taken on this way, at most `window` at once."""
+        now = time.monotonic()
+        share = way.share
+        if share is not None and share.first is not None:
+            return First(share.first - self.canary_taken, window)
+        rates = [rate for rate in (way.limit, share and share.rate) if rate]
+        return Rate(min(rates), window, now) if rates else Free(window)
+
+    def verify(self, way: Way) -> None:
         """The target is ready for this queue, or a `Refused` says what is missing; workers may have gone meanwhile."""
+        if way.kind is not Kind.FORWARD:
+            return
         refused = gate(dataclasses.replace(self.facts(), consumers_wanted=0))
         if refused is not None:
             raise Refused(refused.text, hint=refused.hint)
 
-    def _subscribe(self, link: Link) -> None:
-        """One subscription from its beginning to its end."""
-        self._verify()
-        terms, route, learnt = self.terms, self.route, self._learnt
-        began = time.monotonic()
-        session = Session(
-            self.queue, self.number, terms, self._pace(link), link, self._shared, learnt, self.counts, self.wake
-        )
-        self.relay = session.relay
-        try:
-            session.run(
-                moving=lambda: self._say("moving"),
-                over=lambda: self._over(link) or self.route is not route or self.terms != terms,
-                fault=self._fault,
-            )
-        finally:
-            self.relay = None
-            if route is Route.CANARY and self.route is route:
-                self._canary_taken += session.relay.taken - len(session.relay.ledger)
-                first = terms.share.first if terms.share else None
-                self._canary_done = first is not None and self._canary_taken >= first
-            if session.target_lost and not self._ending:
-                self._suspect(session, link, time.monotonic() - began)
-            elif time.monotonic() - began > SOON:
-                self._losses = 0
+    def left(self, way: Way, relay: Relay) -> None:
+        """A subscription ended: what a canary took counts."""
+        if way.share is not None and self.route is Route.CANARY:
+            self.canary_taken += relay.taken - len(relay.ledger)
 
-    def _over(self, link: Link) -> bool:
-        """Whether to leave for a reason that is not the subscription's own."""
-        down = link.down()
-        if down is not None:
-            self._say("leaving", down)
-        return down is not None or self._ending
-
-    def _suspect(self, session: Session, link: Link, lasted: float) -> None:
-        """The target's connection is gone: for one of our messages?"""
-        unanswered = session.relay.ledger.unanswered()
-        said = link.target.close_code in HARD
-        if self._apart:
-            self._learnt.search.closed(unanswered, said=said)
-            return
-        if not unanswered or (lasted > SOON and not said):
-            self._losses = 0
-            return
-        self._losses += 1
-        if said or self._losses >= LOSSES:
-            self._losses = 0
-            self._apart = True
-            self._learnt.search.closed(unanswered, said=said)
-            log.warning(
-                'queue "%s": the target closed its connection on what may be one of %d messages; '
-                "looking for it on connections of its own",
-                self.queue,
-                len(unanswered),
-            )
-
-    def _search_apart(self) -> None:
-        """Move on connections of the queue's own until the message is found, or all that were suspect are through."""
-        with self._shared.turn_apart:
-            link = self._shared.link_apart()
-            link.on_change = self.wake.set
-            link.on_alert = lambda _numbers: self.wake.set()
-            try:
-                link.open()
-                self._subscribe(link)
-            finally:
-                link.close()
-                if self._learnt.search.prefetch is None:
-                    self._apart = False
+    def said(self, before: str, after: str) -> None:
+        """The state of a mover changed."""
+        self.on_state(self, before, after)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from bridge.core import edits, eta, frames, ladder, properties
 from bridge.core.copies import Copies
+from bridge.core.counts import Counts
 from bridge.core.envelope import fingerprint
 from bridge.core.gathered import Gathered
 from bridge.core.ledger import Entry, Ledger, LedgerError
@@ -37,26 +38,6 @@ _LIST = 7 + properties.LIST
 ACK_UNDER_WAY = 30.0
 #: Bytes up to which an acked message is kept whole for that time; of a larger one only its header is.
 _KEPT_WHOLE = 4096
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened to the messages of one queue since the daemon started."""
-
-    taken: int = 0
-    moved: int = 0
-    converted: int = 0
-    confirmed: int = 0
-    returned: int = 0
-    nacked: int = 0
-    eta_unreadable: int = 0
-    priority_capped: int = 0
-    exported: int = 0
-    quarantined: int = 0
-    copied: int = 0
-    backup_missed: int = 0
-    redelivered: int = 0
-    possible_duplicates: int = 0
 
 
 class Surprise(NamedTuple):
@@ -88,6 +69,10 @@ class Destination:
     max_message: int | None = None
     #: Cap the priority of what goes into the ladder (design, section 4.11).
     cap_priority: bool = False
+    #: ETA tasks go to the queue like all others: the workers there hold them themselves.
+    straight: bool = False
+    #: What the broker is called in sentences.
+    side: str = "target"
 
 
 class Outbox:
@@ -253,6 +238,9 @@ class Relay:
         self, tag: int, wire: bytes, start: int, stop: int, hit: int, flags: int, wall: float, at: float
     ) -> None:
         """A task of protocol 2 whose header table starts at `start` and whose one `eta` is at `hit`."""
+        if self.to.straight:
+            self._publish(tag, wire, 0, at)
+            return
         behind = hit + 9 + int.from_bytes(wire[hit + 5 : hit + 9], "big")
         if wire[hit + 4] != _STRING or behind > stop or not properties.begins_entry(wire, start, hit):
             self._deliver_slowly(tag, wire, stop - 7, wall, at)
@@ -291,13 +279,13 @@ class Relay:
         if self.to.max_message is not None and int.from_bytes(payload[4:12], "big") > self.to.max_message:
             self._set_aside(tag, wire, at, "too-large")
             return
+        to = self.to
         delay = 0
         try:
-            due = edits.due_at(payload, found, entries, wire, bodies)
+            due = None if to.straight else edits.due_at(payload, found, entries, wire, bodies)
             delay = 0 if due is None else eta.delay(due, wall)
         except eta.Unreadable:
             self.counts.eta_unreadable += 1
-        to = self.to
         edited = edits.edit(
             payload, found, entries, user=to.user, ladder=delay > 0, cap_priority=to.cap_priority, wall=wall
         )
@@ -387,6 +375,9 @@ class Relay:
             return
         counts = self.counts
         counts.confirmed += len(safe)
+        if self.to.straight:
+            counts.to_legacy += len(safe)
+            return
         counts.moved += len(safe)
         counts.converted += sum([entry[3] for entry in safe])
 
@@ -400,14 +391,15 @@ class Relay:
         self.counts.nacked += count
         self.stop(
             "nacked",
-            f'target rejected {count} messages for queue "{self.to.queue}" (basic.nack): it is full or failing',
+            f'{self.to.side} rejected {count} messages for queue "{self.to.queue}" (basic.nack): it is full or failing',
         )
 
     def returned(self, code: int, text: str, key: str, header: bytes, bodies: bytes) -> None:
         """The target found no queue for a message."""
         self.counts.returned += 1
         self.stop(
-            "unroutable", f'target returned a message for queue "{self.to.queue}" ({code} {text}, routing key "{key}")'
+            "unroutable",
+            f'{self.to.side} returned a message for queue "{self.to.queue}" ({code} {text}, routing key "{key}")',
         )
         if not self.ledger.returned(header, bodies):
             # Which one it was is not known: its confirm must not lead to an ack, so there are no more acks at all.

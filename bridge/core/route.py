@@ -32,6 +32,14 @@ class Route(enum.StrEnum):
         return self is not Route.LEGACY
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What verbs change: where the messages of a queue go, and whether they are kept where they are all the same."""
+
+    route: Route
+    paused: bool = False
+
+
 class Verb(enum.StrEnum):
     """What an operator can ask for."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.amqp import ChannelClosed, Connection
 from bridge.errors import AccessRefused
-from bridge.session import _TOO_LARGE
+from bridge.shared import TOO_LARGE as _TOO_LARGE
 from tests.support.brokers import Side, Vhosts
 from tests.support.peers import Admin, as_user
 

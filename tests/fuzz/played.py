@@ -15,9 +15,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bridge.core import frames, properties
+from bridge.core.counts import Counts
 from bridge.core.ledger import Ledger
 from bridge.core.pace import Budget, Free, Pace, Rate
-from bridge.core.relay import Counts, Destination, Outbox, Relay
+from bridge.core.relay import Destination, Outbox, Relay
 from bridge.core.wires import SourceWire, TargetWire
 from tests.fuzz.contents import body
 from tests.fuzz.headers import WALL, cut, header, shortstr

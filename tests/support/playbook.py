@@ -9,8 +9,9 @@ from pika import spec
 
 from bridge.core import envelope, frames
 from bridge.core.copies import Backup, Copies
+from bridge.core.counts import Counts
 from bridge.core.pace import Budget, Free, Pace
-from bridge.core.relay import Counts, Destination, Outbox, Relay
+from bridge.core.relay import Destination, Outbox, Relay
 from bridge.core.wires import SourceWire, TargetWire
 
 #: 2030-01-01T00:00:00Z

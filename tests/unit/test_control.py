@@ -10,7 +10,7 @@ import pytest
 
 from bridge.clock import ClockWatch
 from bridge.control import Control
-from bridge.core.relay import Counts
+from bridge.core.counts import Counts
 from bridge.core.route import Route, Verb
 from bridge.delayed import Exits
 from bridge.doubles import Doubles

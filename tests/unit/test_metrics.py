@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.address import HostPort
-from bridge.core.relay import Counts
+from bridge.core.counts import Counts
 from bridge.metrics import TABLE, Statsd, reference
 
 

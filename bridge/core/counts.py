@@ -1,0 +1,29 @@
+"""What is counted of one queue's messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened to the messages of one queue since the daemon started."""
+
+    taken: int = 0
+    moved: int = 0
+    converted: int = 0
+    confirmed: int = 0
+    returned: int = 0
+    nacked: int = 0
+    eta_unreadable: int = 0
+    priority_capped: int = 0
+    exported: int = 0
+    quarantined: int = 0
+    copied: int = 0
+    backup_missed: int = 0
+    #: Delivered to the old side: by the route `legacy` of the inline layout, by `dual`, or brought back.
+    to_legacy: int = 0
+    #: Went to one side only while `dual` was degraded.
+    degraded: int = 0
+    redelivered: int = 0
+    possible_duplicates: int = 0

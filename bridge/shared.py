@@ -1,0 +1,75 @@
+"""What all subscriptions share, and what one of them learns for the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gevent.lock import RLock
+
+from bridge.core.pace import Budget, share
+from bridge.core.relay import Held
+from bridge.core.search import Search
+from bridge.core.window import Window
+from bridge.delayed import Exits
+from bridge.doubles import Doubles
+from bridge.errors import BridgeError
+from bridge.link import Link
+from bridge.terms import Terms
+
+if TYPE_CHECKING:
+    from bridge.backup import Stream
+
+
+#: What a broker says of a message that it does not take for its size.
+TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured )?max size (\d+)")
+
+
+class Faulted(BridgeError):
+    """The queue cannot move now; it is tried again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shared:
+    """What all queues of the daemon use."""
+
+    exits: Exits
+    #: Type of a target queue by its name; None when it is not known.
+    target_type: Callable[[str], str | None]
+    #: Sets a message of a queue apart, and says where; an error leaves it with the source.
+    set_apart: Callable[[Link, str, Held], str]
+    doubles: Doubles
+    #: Bytes in flight of all queues.
+    budget: Budget = dataclasses.field(default_factory=lambda: Budget(1 << 62))
+    stream: Stream | None = None
+    #: Held by the queue that has connections of its own: one at a time.
+    turn_apart: RLock = dataclasses.field(default_factory=RLock)
+
+
+@dataclasses.dataclass(slots=True)
+class Learnt:
+    """What one subscription learns for the next."""
+
+    window: Window
+    search: Search = dataclasses.field(default_factory=Search)
+    #: Bytes of the largest body that the target takes; None while it is not known.
+    max_message: int | None = None
+    #: How many messages fit into the window's bytes, by the sizes seen when they did not.
+    fits: int = 1 << 16
+    #: How many of those that come redelivered may have been in flight in the process before this one.
+    unsure: int = 0
+    #: Until when that is so, in monotonic seconds: by then the source knows that the process before is gone.
+    unsure_until: float | None = None
+    #: Messages were in flight when the last subscription failed: one at a time until one is confirmed, so that each try
+    #: at a target that takes them and does not answer doubles no more than one.
+    cautious: bool = False
+
+
+def limit(terms: Terms, link: Link, learnt: Learnt) -> int:
+    """Most messages of a queue that may be in flight, by their bytes and by how many queues there are."""
+    if learnt.cautious:
+        return 1
+    most = min(share(terms.window, link.queues), learnt.fits)
+    return most if learnt.search.prefetch is None else min(most, learnt.search.prefetch)

@@ -1,0 +1,45 @@
+"""Which way the messages of a queue go now: read where, written where, over which connections."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from bridge.core.route import Route
+from bridge.link import Link
+from bridge.terms import Share, Terms
+
+
+class Kind(enum.StrEnum):
+    """The directions there are."""
+
+    #: From the source to the target, ETA tasks into its ladder.
+    FORWARD = "forward"
+    #: Inline: from the source to the legacy side, as it is.
+    LEGACY = "legacy"
+    #: From the target to the old side, as plain ETA tasks.
+    BACK = "back"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A subscription's terms: when one of them changes, it ends and another begins."""
+
+    kind: Kind
+    route: Route
+    link: Link
+    #: Name of the queue that is read, and of the one that is written.
+    reads: str
+    writes: str
+    terms: Terms
+    share: Share | None = None
+    #: Messages a second at most; None is no limit.
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing goes any way now: the state of the queue and why."""
+
+    state: str
+    why: str
