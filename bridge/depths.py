@@ -68,7 +68,8 @@ class Side:
             return
         began = self._clock()
         try:
-            seen = dict(place.api.pages(path("queues", place.vhost), self._reader(began), _COLUMNS, self._more(place)))
+            more = self._more(place)
+            seen = dict(place.api.pages(path("queues", place.vhost), self._reader(began), _COLUMNS, more))
         except BridgeError as fault:
             self.fault = str(fault)
             # Another node may answer next, or the same one after a restart with other settings.
