@@ -27,3 +27,5 @@ class Counts:
     degraded: int = 0
     redelivered: int = 0
     possible_duplicates: int = 0
+    #: Taken, and back with the source without having arrived: what was returned or nacked is among them.
+    given_back: int = 0

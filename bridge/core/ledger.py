@@ -31,6 +31,7 @@ class Ledger:
     __slots__ = (
         "_absent",
         "_back",
+        "_disowned",
         "_distrusted",
         "_entries",
         "_held",
@@ -53,6 +54,8 @@ class Ledger:
         #: but one.
         self._absent: set[int] = set()
         self._distrusted = False
+        #: How many were confirmed and not acked when trust was lost.
+        self._disowned = 0
         self._sent = 0
         self._low = 1
         #: Tags of what goes elsewhere.
@@ -70,6 +73,11 @@ class Ledger:
     def unconfirmed(self) -> int:
         """How many publishes still wait for the broker's word."""
         return len(self._open)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are neither acked nor were found safe: if all ends now, they are given back."""
+        return len(self._entries) - len(self._safe) - self._disowned
 
     def at_risk(self) -> list[bytes]:
         """The messages that the target may have although they go back to the source, if the channel ends now: they
@@ -123,6 +131,7 @@ class Ledger:
     def distrust(self) -> None:
         """Which messages arrived is not known any more: none is safe, now or later."""
         self._distrusted = True
+        self._disowned += len(self._safe)
         self._safe.clear()
 
     def _answered(self, seq: int, multiple: bool) -> list[Entry]:

@@ -131,6 +131,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(self.ledger) == len(taken - self.acked)
         at_risk = {tag: wire(seq) for seq, tag in self.sent.items() if tag not in self.acked | self.back}
         assert self.ledger.at_risk() == [at_risk[tag] for tag in sorted(at_risk)]
+        assert self.ledger.waiting == len(taken - self.safe)
         assert self.ledger.unanswered() == [wire(seq) for seq in sorted(self.open)]
         assert self.ledger.safe == self.safe - self.acked
         assert not self.acked & self.back
@@ -228,6 +229,7 @@ def test_without_trust_nothing_is_safe_any_more() -> None:
     assert ledger.confirm(2, False, 2.0) == []
     assert tags(ledger) == []
     assert len(ledger.at_risk()) == 3
+    assert ledger.waiting == 2, "one was confirmed, and counted, before"
     ledger.hold(4, b"held", 3.0)
     ledger.release(4)
     assert ledger.scattered() == [4], "what is safe in a file does not need the broker's word"
