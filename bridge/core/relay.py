@@ -154,7 +154,7 @@ class Relay:
             head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
             self._levels.append(head[: -len(self._exit) - ladder.BITS])
         self._gathered: Gathered | None = None
-        self._left = False
+        self._left = self._closed = False
         #: When the last acks were written, and for which messages each.
         self._acks: deque[tuple[float, list[bytes]]] = deque()
         self._acked = 0
@@ -429,7 +429,7 @@ class Relay:
         before = len(self.ledger)
         if before > self.fullest:
             self.fullest = before
-        most = self.pace.allowed(at)
+        most = self.pace.allowed(at, self.taken)
         bytes_before = self.ledger.bytes
         found = self.ledger.ackable(most, self._also)
         acks = self._acks
@@ -476,8 +476,15 @@ class Relay:
     def close(self) -> None:
         """Both channels are gone: what is left is not in flight any more."""
         self.stop("ended", "the subscription ended")
+        self.counts.given_back += self.waiting
+        self._closed = True
         self._give(self._reserved)
         self._gathered = None
+
+    @property
+    def waiting(self) -> int:
+        """How many messages were taken and neither arrived nor were given back: what the books call in flight."""
+        return 0 if self._closed else self.ledger.waiting
 
     @property
     def finished(self) -> bool:
