@@ -16,7 +16,7 @@ from typing import Any
 from bridge import __version__
 from bridge.clock import ClockWatch
 from bridge.core.counts import Counts
-from bridge.core.route import Moved, Refused, State, Verb, step
+from bridge.core.route import Layout, Moved, Refused, State, Unchanged, Verb, step
 from bridge.errors import BridgeError
 from bridge.links import Links
 from bridge.shared import Shared
@@ -64,6 +64,7 @@ class Control:
         #: The last reload that was refused, if the configuration in force is not the one in the file.
         self.reload_fault: str | None = None
         self._links = links
+        self._layout = Layout.TAKEOVER if links.legacy is None else Layout.INLINE
         self._shared = shared
         self._clock = clock
         self._addresses = addresses
@@ -78,13 +79,13 @@ class Control:
     def _apply(self, verb: Verb, subscription: Subscription, by: str) -> Answer:
         queue, before = subscription.queue, subscription.route
         try:
-            outcome = step(before, verb, subscription.facts)
+            outcome = step(queue, State(before, subscription.paused), verb, self._layout, subscription.facts)
         except BridgeError as fault:
             return self._refused(verb, subscription, by, str(fault), fault.hint)
-        if isinstance(outcome, Moved):
-            subscription.set_state(State(outcome.route))
-            log.info('queue "%s": %s -> %s (%s by %s)', queue, before, outcome.route, verb, by)
-            return Answer(queue, outcome.route)
+        if isinstance(outcome, Moved | Unchanged):
+            subscription.set_state(outcome.state)
+            log.info('queue "%s": %s -> %s (%s by %s)', queue, before, outcome.state.route, verb, by)
+            return Answer(queue, outcome.state.route)
         return self._refused(verb, subscription, by, outcome.text, outcome.hint)
 
     def try_wanted(self, subscription: Subscription, verb: Verb) -> None:
@@ -92,13 +93,19 @@ class Control:
         is tried again.
         """
         try:
-            outcome = step(subscription.route, verb, subscription.facts)
+            outcome = step(
+                subscription.queue,
+                State(subscription.route, subscription.paused),
+                verb,
+                self._layout,
+                subscription.facts,
+            )
         except BridgeError as fault:
             outcome = Refused(str(fault), fault.hint)
         wanted = subscription.wanted
-        if isinstance(outcome, Moved):
-            subscription.set_state(State(outcome.route))
-            log.info('queue "%s": -> %s (configuration)', subscription.queue, outcome.route)
+        if isinstance(outcome, Moved | Unchanged):
+            subscription.set_state(outcome.state)
+            log.info('queue "%s": -> %s (configuration)', subscription.queue, outcome.state.route)
         elif wanted is not None and subscription.hold(wanted, outcome.text):
             log.warning("%s: route %s waits for this (%s)", outcome.text, wanted, outcome.hint)
 

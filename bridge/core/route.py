@@ -1,13 +1,44 @@
-"""Routes and the verbs that change them, as a table: what is absent is refused, with the sentence that says why.
+"""Routes and the verbs that change them, as a table: what is not in it is refused, with the sentence that says why.
 
-The takeover layout has three of the design's routes (design, section 3): `legacy`, `canary`, `quorum`.
+1. What a queue's route means is a set of flows: read here, written there. Verbs change the set, leaving before taking.
+2. No two flows of a queue read the same side, and none reads what another writes: never both directions at once.
+3. `paused` lies over the route: no flow at all. A verb that changes the route of a paused queue leaves it paused.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from bridge.core.gate import Facts, Gate, Refused, gate
+
+__all__ = [
+    "FLOWS",
+    "TABLE",
+    "VERB_OF",
+    "Cell",
+    "Effect",
+    "Facts",
+    "Flow",
+    "Layout",
+    "Moved",
+    "Refused",
+    "Route",
+    "Side",
+    "State",
+    "Unchanged",
+    "Verb",
+    "cell",
+    "contradiction",
+    "flows",
+    "gate",
+    "next_verbs",
+    "sentence",
+    "step",
+    "walk",
+]
 
 
 class Layout(enum.StrEnum):
@@ -28,16 +59,8 @@ class Route(enum.StrEnum):
 
     @property
     def moves(self) -> bool:
-        """Whether the bridge takes messages on this route."""
+        """Whether the bridge takes messages on this route in either layout."""
         return self is not Route.LEGACY
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What verbs change: where the messages of a queue go, and whether they are kept where they are all the same."""
-
-    route: Route
-    paused: bool = False
 
 
 class Verb(enum.StrEnum):
@@ -45,90 +68,274 @@ class Verb(enum.StrEnum):
 
     CUTOVER = "cutover"
     CANARY = "canary"
+    DUAL = "dual"
     LEGACY = "legacy"
+    ROLLBACK = "rollback"
+    REVERSE = "reverse"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+    @property
+    def typed(self) -> str:
+        """The verb as it is typed."""
+        return "rollback --reverse" if self is Verb.REVERSE else self.value
 
 
 #: The verb that a changed `route:` in the configuration stands for.
-VERB_OF = {Route.LEGACY: Verb.LEGACY, Route.CANARY: Verb.CANARY, Route.QUORUM: Verb.CUTOVER}
+VERB_OF = {
+    Route.LEGACY: Verb.LEGACY,
+    Route.CANARY: Verb.CANARY,
+    Route.DUAL: Verb.DUAL,
+    Route.QUORUM: Verb.CUTOVER,
+    Route.REVERSE: Verb.REVERSE,
+}
+
+
+class Side(enum.StrEnum):
+    """The ends there are; the legacy side is one of its own only in the inline layout."""
+
+    SOURCE = "source"
+    TARGET = "target"
+    LEGACY = "legacy"
+
+
+class Flow(enum.Enum):
+    """What is read where and written where."""
+
+    SHARE = (Side.SOURCE, (Side.TARGET,), "a share goes to the target")
+    SPLIT = (Side.SOURCE, (Side.TARGET, Side.LEGACY), "a share goes to the target, the rest to the legacy side")
+    BOTH = (Side.SOURCE, (Side.LEGACY, Side.TARGET), "everything goes to the legacy side and to the target")
+    FORWARD = (Side.SOURCE, (Side.TARGET,), "everything goes to the target")
+    ASIDE = (Side.SOURCE, (Side.LEGACY,), "everything goes to the legacy side")
+    BACK = (Side.TARGET, (Side.SOURCE,), "what waits on the target goes back into the old queue")
+    BACK_ASIDE = (Side.TARGET, (Side.LEGACY,), "what waits on the target goes to the legacy side")
+
+    def __init__(self, reads: Side, writes: tuple[Side, ...], text: str) -> None:
+        self.reads = reads
+        self.writes = writes
+        self.text = text
+
+
+#: What each route means. A queue that takes over has no second side of its own for `dual`: nothing flows.
+FLOWS: dict[tuple[Layout, Route], tuple[Flow, ...]] = {
+    (Layout.TAKEOVER, Route.LEGACY): (),
+    (Layout.TAKEOVER, Route.CANARY): (Flow.SHARE,),
+    (Layout.TAKEOVER, Route.DUAL): (),
+    (Layout.TAKEOVER, Route.QUORUM): (Flow.FORWARD,),
+    (Layout.TAKEOVER, Route.REVERSE): (Flow.BACK,),
+    (Layout.INLINE, Route.LEGACY): (Flow.ASIDE,),
+    (Layout.INLINE, Route.CANARY): (Flow.SPLIT,),
+    (Layout.INLINE, Route.DUAL): (Flow.BOTH,),
+    (Layout.INLINE, Route.QUORUM): (Flow.FORWARD,),
+    (Layout.INLINE, Route.REVERSE): (Flow.ASIDE, Flow.BACK_ASIDE),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the gate asks about the target before messages may go there."""
+class State:
+    """The route of a queue and whether it is paused."""
 
-    queue: str
-    target: str
-    #: None: the target queue does not exist.
-    consumers: int | None
-    #: None: not known, because the target's HTTP API is not configured.
-    type: str | None
-    #: Why our exit from the ladder is not bound, empty when it is.
-    exit_fault: str
-    consumers_wanted: int
-    #: Why the target takes nothing now, empty when it does.
-    alarm: str = ""
+    route: Route
+    paused: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.route}, paused" if self.paused else self.route.value
+
+
+def flows(state: State, layout: Layout) -> tuple[Flow, ...]:
+    """What flows in this state."""
+    return () if state.paused else FLOWS[layout, state.route]
+
+
+def sentence(state: State, layout: Layout) -> str:
+    """What happens to the messages of a queue in this state."""
+    if state.paused:
+        if layout is Layout.INLINE:
+            return "nothing moves until resume: messages wait in the source queue"
+        return "nothing moves until resume: the old workers have what is in the old queue"
+    rest = {Route.LEGACY: "the bridge takes nothing, the old workers have this queue"}
+    if state.route is Route.CANARY and layout is Layout.TAKEOVER:
+        rest[Route.CANARY] = "the old workers have the rest"
+    told = [flow.text for flow in flows(state, layout)]
+    if layout is Layout.TAKEOVER:
+        told += [rest[state.route]] if state.route in rest else []
+    return ", ".join(told)
+
+
+class Act(enum.StrEnum):
+    """What is done with a flow."""
+
+    LEAVE = "leave"
+    TAKE = "take"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One act of a verb; several are carried out in their order."""
+
+    act: Act
+    flow: Flow
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The verb is carried out: the queue has this route now."""
+    """The verb is carried out: the queue has this state now."""
 
-    route: Route
+    state: State
+    effects: tuple[Effect, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The verb changes nothing: why, and what to do."""
+class Unchanged:
+    """The queue has the state already that the verb asks for."""
 
-    text: str
-    hint: str
-
-
-def gate(facts: Facts) -> Refused | None:
-    """The first check that keeps messages from the target; None when all pass."""
-    name = f'queue "{facts.queue}": target queue "{facts.target}"'
-    if facts.alarm:
-        return Refused(
-            f"{name}: the target takes no publishes now: {facts.alarm}", "clear the alarm on the target, then ask again"
-        )
-    if facts.consumers is None:
-        return Refused(
-            f"{name} does not exist",
-            f'declare "{facts.target}" as a quorum queue on the target: start its workers once',
-        )
-    if facts.type not in (None, "quorum"):
-        return Refused(
-            f"{name} is a {facts.type} queue, not a quorum queue",
-            f'delete it and declare "{facts.target}" with x-queue-type: quorum',
-        )
-    if facts.exit_fault:
-        return Refused(f"{name} has no exit from the ladder: {facts.exit_fault}", "ETA tasks need it: see the reason")
-    if facts.consumers < facts.consumers_wanted:
-        return Refused(
-            f"{name} has {facts.consumers} consumers, {facts.consumers_wanted} are wanted",
-            "start workers on the target, or set gate.consumers to 0 to go without",
-        )
-    return None
+    state: State
 
 
-#: (route, verb) to the route after it. `True`: only through the gate.
-TABLE: dict[tuple[Route, Verb], tuple[Route, bool]] = {
-    (Route.LEGACY, Verb.CUTOVER): (Route.QUORUM, True),
-    (Route.LEGACY, Verb.CANARY): (Route.CANARY, True),
-    (Route.LEGACY, Verb.LEGACY): (Route.LEGACY, False),
-    (Route.CANARY, Verb.CUTOVER): (Route.QUORUM, True),
-    (Route.CANARY, Verb.CANARY): (Route.CANARY, False),
-    (Route.CANARY, Verb.LEGACY): (Route.LEGACY, False),
-    (Route.QUORUM, Verb.CUTOVER): (Route.QUORUM, False),
-    (Route.QUORUM, Verb.CANARY): (Route.CANARY, False),
-    (Route.QUORUM, Verb.LEGACY): (Route.LEGACY, False),
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a verb comes to, once its gate lets it through."""
+
+    state: State
+    gate: Gate = Gate.NONE
+
+
+_L, _C, _D, _Q, _R = Route.LEGACY, Route.CANARY, Route.DUAL, Route.QUORUM, Route.REVERSE
+_FREE, _GATE, _BACK = Gate.NONE, Gate.TARGET, Gate.BACK
+
+#: (route, verb) to the route after it and its gate. There is one wherever more goes to a side than before; the way to
+#: less needs none.
+TABLE: dict[tuple[Route, Verb], tuple[Route, Gate]] = {
+    (_L, Verb.CUTOVER): (_Q, _GATE),
+    (_L, Verb.CANARY): (_C, _GATE),
+    (_L, Verb.DUAL): (_D, _GATE),
+    (_L, Verb.LEGACY): (_L, _FREE),
+    (_L, Verb.ROLLBACK): (_L, _FREE),
+    (_L, Verb.REVERSE): (_R, _BACK),
+    (_C, Verb.CUTOVER): (_Q, _GATE),
+    (_C, Verb.CANARY): (_C, _FREE),
+    (_C, Verb.DUAL): (_D, _GATE),
+    (_C, Verb.LEGACY): (_L, _FREE),
+    (_C, Verb.ROLLBACK): (_L, _FREE),
+    (_C, Verb.REVERSE): (_R, _BACK),
+    (_D, Verb.CUTOVER): (_Q, _GATE),
+    (_D, Verb.CANARY): (_C, _FREE),
+    (_D, Verb.DUAL): (_D, _FREE),
+    (_D, Verb.LEGACY): (_L, _FREE),
+    (_D, Verb.ROLLBACK): (_L, _FREE),
+    (_Q, Verb.CUTOVER): (_Q, _FREE),
+    (_Q, Verb.CANARY): (_C, _FREE),
+    (_Q, Verb.DUAL): (_D, _FREE),
+    (_Q, Verb.LEGACY): (_L, _FREE),
+    (_Q, Verb.ROLLBACK): (_L, _FREE),
+    (_Q, Verb.REVERSE): (_R, _BACK),
+    (_R, Verb.CUTOVER): (_Q, _GATE),
+    (_R, Verb.CANARY): (_C, _GATE),
+    (_R, Verb.DUAL): (_D, _GATE),
+    (_R, Verb.LEGACY): (_L, _FREE),
+    (_R, Verb.ROLLBACK): (_L, _FREE),
+    (_R, Verb.REVERSE): (_R, _FREE),
 }
 
+_NO_DUAL = Refused(
+    "dual is not possible in the takeover layout: the copy for the old workers would come back into the queue it was "
+    "read from",
+    "with a legacy: section in the configuration (the inline layout) both sides can have every task; a copy of what "
+    "is moved is what backup: is for",
+)
+_NOT_BACK = Refused(
+    "rollback --reverse is not possible from dual: every task is on both sides, and those brought back would run twice",
+    "legacy ends the copies; leave those on the target to its workers, or purge them",
+)
 
-def step(route: Route, verb: Verb, ask: Callable[[], Facts]) -> Moved | Refused:
-    """What a verb does to a queue on this route: nothing, or the route it has afterwards.
+
+def cell(state: State, verb: Verb, layout: Layout) -> Cell | Refused:
+    """What a verb comes to in this state, before its gate is asked."""
+    if verb is Verb.PAUSE:
+        return Cell(replace(state, paused=True))
+    if verb is Verb.RESUME:
+        return Cell(replace(state, paused=False))
+    if verb is Verb.DUAL and layout is Layout.TAKEOVER:
+        return _NO_DUAL
+    row = TABLE.get((state.route, verb))
+    if row is None:
+        return _NOT_BACK
+    route, which = row
+    return Cell(State(route, state.paused), which)
+
+
+def step(queue: str, state: State, verb: Verb, layout: Layout, ask: Callable[[], Facts]) -> Moved | Unchanged | Refused:
+    """What a verb does to a queue in this state.
 
     `ask` looks the facts up, and is called only where there is a gate: a queue leaves a target that does not answer.
     """
-    after, gated = TABLE[route, verb]
-    return (gate(ask()) if gated else None) or Moved(after)
+    wanted = cell(state, verb, layout)
+    if isinstance(wanted, Refused):
+        return Refused(f'queue "{queue}": {wanted.text}', wanted.hint)
+    # A canary that is asked for again counts anew.
+    anew = verb is Verb.CANARY and state.route is Route.CANARY
+    if wanted.state == state and not anew:
+        return Unchanged(state)
+    if wanted.gate is not Gate.NONE:
+        facts = ask()
+        refused = _faulted(facts, state, wanted.gate, layout) or gate(facts, wanted.gate)
+        if refused is not None:
+            return refused
+    before, after = flows(state, layout), flows(wanted.state, layout)
+    effects = (
+        *(Effect(Act.LEAVE, flow) for flow in before if anew or flow not in after),
+        *(Effect(Act.TAKE, flow) for flow in after if anew or flow not in before),
+    )
+    walk(before, effects)
+    return Moved(wanted.state, effects)
+
+
+def _faulted(facts: Facts, state: State, which: Gate, layout: Layout) -> Refused | None:
+    """Nothing more goes to a target that this queue cannot reach now. What is wrong on the way back, or with the legacy
+    side, does not keep it from the target.
+    """
+    goes_there = any(Side.TARGET in flow.writes for flow in flows(state, layout))
+    if not facts.fault or which is not Gate.TARGET or not goes_there:
+        return None
+    return Refused(
+        f'queue "{facts.queue}" is faulted: {facts.fault}',
+        "see the reason; legacy or pause ends the attempts meanwhile",
+    )
+
+
+def contradiction(flowing: Iterable[Flow]) -> str | None:
+    """Why these flows of one queue may not be at the same time; None when they may."""
+    for one, other in itertools.combinations(flowing, 2):
+        if one.reads is other.reads:
+            return f"{one.name} and {other.name} both read the {one.reads}"
+        if one.reads in other.writes or other.reads in one.writes:
+            return f"{one.name} and {other.name} are both directions at once"
+    return None
+
+
+def walk(flowing: Iterable[Flow], effects: Iterable[Effect]) -> frozenset[Flow]:
+    """What flows after these effects.
+
+    Raises:
+        ValueError: after one of them there were flows that may not be together.
+    """
+    now = set(flowing)
+    for effect in effects:
+        if effect.act is Act.LEAVE:
+            now.remove(effect.flow)
+        else:
+            now.add(effect.flow)
+        wrong = contradiction(now)
+        if wrong is not None:
+            raise ValueError(wrong)
+    return frozenset(now)
+
+
+def next_verbs(state: State, layout: Layout) -> tuple[Verb, ...]:
+    """The verbs that would change something, each gate aside. `rollback` is the same as `legacy`, and left out."""
+    found = []
+    for verb in Verb:
+        wanted = cell(state, verb, layout)
+        if verb is not Verb.ROLLBACK and isinstance(wanted, Cell) and wanted.state != state:
+            found.append(verb)
+    return tuple(found)
