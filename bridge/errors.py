@@ -3,6 +3,8 @@
     BridgeError
     +-- ConfigError          the configuration is wrong: every fault at once
     +-- Refused              a verb or a start was refused: nothing was changed
+    |   +-- UnknownQueue     a queue was named that is not in scope
+    |   +-- Standby          another daemon is the active one: it has to be asked
     +-- Unreachable          a broker, its HTTP API or the daemon does not answer
     |   +-- AccessRefused    it answers, and does not let us in
     +-- LabError             the rehearsal brokers could not be made or found
@@ -65,6 +67,14 @@ class Refused(BridgeError):
     """What was asked is not allowed now; nothing was changed."""
 
     exit_code = Exit.REFUSED
+
+
+class UnknownQueue(Refused):
+    """A queue was named that is not in scope; nothing was changed for those that are."""
+
+
+class Standby(Refused):
+    """This daemon is not the active one: the other has to be asked."""
 
 
 class Unreachable(BridgeError):
