@@ -797,3 +797,18 @@ def test_forgotten_channels_are_pikas_again() -> None:
     assert book.receive(stream) == stream
     answer = frames.ack(5, 1, multiple=False)
     assert book.answer(answer) == answer
+
+
+# -- the books
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_did_not_arrive_is_given_back_once() -> None:
+    book = Playbook()
+    book.deliver(*[wire.task(id=f"{n}") for n in range(5)])
+    book.confirm(2)
+    book.nack(3)
+    assert (book.counts.taken, book.counts.confirmed, book.relay.waiting) == (5, 1, 4)
+    book.relay.close()
+    book.relay.close()
+    assert (book.counts.given_back, book.relay.waiting) == (4, 0)
