@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gevent.lock import RLock
 
-from bridge.core.pace import Budget, share
+from bridge.core.pace import Budget, Limit, share
 from bridge.core.relay import Held
 from bridge.core.search import Search
 from bridge.core.window import Window
@@ -43,6 +43,8 @@ class Shared:
     doubles: Doubles
     #: Bytes in flight of all queues.
     budget: Budget = dataclasses.field(default_factory=lambda: Budget(1 << 62))
+    #: Messages a second of all queues together; who changes it wakes the queues.
+    limit: Limit = dataclasses.field(default_factory=lambda: Limit(None, 0.0))
     stream: Stream | None = None
     #: Held by the queue that has connections of its own: one at a time.
     turn_apart: RLock = dataclasses.field(default_factory=RLock)

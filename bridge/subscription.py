@@ -19,7 +19,7 @@ import gevent
 from gevent.event import Event
 
 from bridge.core.counts import Counts
-from bridge.core.pace import First, Free, Pace, Rate
+from bridge.core.pace import First, Free, Limit, Limited, Pace, Rate, in_flight
 from bridge.core.relay import Relay
 from bridge.core.route import Facts, Route, State, gate
 from bridge.errors import Refused
@@ -55,6 +55,7 @@ class Subscription:
         self.suspended = ""
         #: Messages a second at most, on whatever route; None is no limit.
         self.limit: float | None = None
+        self._own_limit = Limit(None, time.monotonic())
         #: The canary's share that a verb gave; None is the configuration's.
         self.share: Share | None = None
         #: A route that waits for its gate: the configuration's at the start, when no worker may be there yet.
@@ -163,6 +164,7 @@ class Subscription:
     def set_limit(self, rate: float | None) -> None:
         """At most so many messages a second; None is no limit."""
         self.limit = rate
+        self._own_limit.change(rate, time.monotonic())
         self.wake()
 
     def throttle(self, reason: str) -> None:
@@ -273,7 +275,8 @@ class Subscription:
 
     def _way(self, kind: Kind, link: Link, reads: str, writes: str) -> Way:
         share = self._share if self.route is Route.CANARY and kind is Kind.FORWARD else None
-        return Way(kind, self.route, link, reads, writes, self.terms, share, self.limit)
+        limits = [rate for rate in (self.limit, self._shared.limit.rate) if rate is not None]
+        return Way(kind, self.route, link, reads, writes, self.terms, share, min(limits, default=None))
 
     # -- what the movers ask
     # ------------------------------------------------------------------------------------------------
@@ -281,11 +284,16 @@ class Subscription:
     def pace(self, way: Way, window: int) -> Pace:
         """How much may be taken on this way, at most `window` at once."""
         now = time.monotonic()
-        share = way.share
+        share, together = way.share, self._shared.limit
+        together.queues = self._links.forward.queues
+        limits = [limit for limit in (self._own_limit, together) if limit.rate is not None]
+        window = in_flight(limits, window)
+        inner: Pace = Free(window)
         if share is not None and share.first is not None:
-            return First(share.first - self.canary_taken, window)
-        rates = [rate for rate in (way.limit, share and share.rate) if rate]
-        return Rate(min(rates), window, now) if rates else Free(window)
+            inner = First(share.first - self.canary_taken, window)
+        elif share is not None and share.rate is not None:
+            inner = Rate(share.rate, window, now)
+        return Limited(inner, limits) if limits else inner
 
     def verify(self, way: Way) -> None:
         """The target is ready for this queue, or a `Refused` says what is missing; workers may have gone meanwhile."""
