@@ -20,7 +20,7 @@ def translate(
     for details in error.errors(include_url=False, include_input=False):
         location, written = _look_up(tree, (*base, *details["loc"]))
         kind, context = details["type"], details.get("ctx", {})
-        found = f"found {show(written)}"
+        found = f"found {_shown(root, location, written)}"
         if kind == UNFIT:
             allowed, why = context["allowed"], context["why"]
             found += f" ({why})" if why else ""
@@ -34,6 +34,14 @@ def translate(
             # A mapping or a list was expected; every single value is read by a Setting.
             allowed = _allowed_at(root, location)
         yield location, Fault(path(location), found, allowed)
+
+
+def _shown(root: type[Section], location: Location, written: object) -> str:
+    try:
+        setting = setting_of(_field_at(root, location))
+    except LookupError:
+        setting = None
+    return "text that is not shown" if setting is not None and setting.secret and written else show(written)
 
 
 def _look_up(tree: Tree, location: Location) -> tuple[Location, object]:

@@ -13,7 +13,8 @@ from bridge.setting import Section, is_list, section_of, setting_of, takes_one
 _HEAD = """\
 # Configuration
 
-Written from the declarations in `bridge/config_sections.py` and `bridge/config.py` by `bridge config reference`; do not edit.
+Written from the declarations in `bridge/config_sections.py` and `bridge/config.py` by `bridge config reference`; do not
+edit.
 
 `bridge config check FILE` tells what is wrong with a file, everything at once; `bridge config schema` prints a JSON
 Schema for editors. Two samples: `config/bridge.minimal.yaml`, and `config/bridge.yaml` with everything.
@@ -23,7 +24,9 @@ value that is `file:/path` as a whole is the content of that file, less one newl
 that stands for user, password, vhost or an option is percent-encoded on the way in, so a password may hold any
 character; what is written into a URL by hand is encoded by hand. `$${` is a plain `${`.
 
-**Reload.** `SIGHUP` reads the file again. A file with a fault changes nothing: the daemon says why and goes on.
+**Reload.** `SIGHUP` reads the file again. A file with a fault changes nothing: the daemon says why and goes on. So does
+a file that changes what only a restart brings into force: `source`, `target`, `legacy`, `instance`, `admin`, `metrics`,
+`export`, `backup`, `celery`.
 """
 
 

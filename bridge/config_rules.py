@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from bridge.errors import Fault
 from bridge.setting import is_pattern
 
 if TYPE_CHECKING:
-    from bridge.config_sections import Broker, Canary, Queues
+    from bridge.config_sections import Admin, Broker, Canary, Queues
 
 #: Place, what was found, what is allowed.
 _Broken = Iterator[tuple[Location, str, str]]
@@ -52,8 +53,10 @@ def _two_vhosts(source: Broker, target: Broker, _tree: Tree) -> _Broken:
         )
 
 
-def _one_vhost_each(name: str) -> Callable[[Broker, Tree], _Broken]:
-    def rule(broker: Broker, _tree: Tree) -> _Broken:
+def _one_vhost_each(name: str) -> Callable[[Broker | None, Tree], _Broken]:
+    def rule(broker: Broker | None, _tree: Tree) -> _Broken:
+        if broker is None:
+            return
         first = broker.amqp[0].vhost
         for index, address in enumerate(broker.amqp):
             if address.vhost != first:
@@ -66,8 +69,10 @@ def _one_vhost_each(name: str) -> Callable[[Broker, Tree], _Broken]:
     return rule
 
 
-def _tls_makes_sense(name: str) -> Callable[[Broker, Tree], _Broken]:
-    def rule(broker: Broker, tree: Tree) -> _Broken:
+def _tls_makes_sense(name: str) -> Callable[[Broker | None, Tree], _Broken]:
+    def rule(broker: Broker | None, tree: Tree) -> _Broken:
+        if broker is None:
+            return
         given = tree.written.get(name, {}).get("tls") if isinstance(tree.written, dict) else None
         if given and not any(address.tls for address in broker.amqp) and not (broker.api and broker.api.tls):
             yield (
@@ -134,6 +139,23 @@ def _legacy_is_another(legacy: Any, source: Broker, target: Broker, _tree: Tree)
             )
 
 
+def _others_need_a_token(admin: Admin, _tree: Tree) -> _Broken:
+    if admin.listen is None or admin.token is not None or _is_loopback(admin.listen.host):
+        return
+    yield (
+        ("admin", "token"),
+        f"missing, and admin.listen {admin.listen} can be reached from other hosts",
+        "a token such as file:/run/secrets/bridge_token, or an admin.listen on 127.0.0.1",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _sisters_are_single(queues: Queues, _tree: Tree) -> _Broken:
     taken: dict[str, str] = {}
     for index, entry in enumerate(queues.settings):
@@ -170,12 +192,15 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[..., _Broken]], ...] = (
     (("source", "target"), _two_vhosts),
     (("source",), _one_vhost_each("source")),
     (("target",), _one_vhost_each("target")),
+    (("legacy",), _one_vhost_each("legacy")),
     (("source",), _tls_makes_sense("source")),
     (("target",), _tls_makes_sense("target")),
+    (("legacy",), _tls_makes_sense("legacy")),
     (("legacy", "source", "target"), _legacy_is_another),
     (("legacy", "canary", "queues"), _shares_of_the_layout),
     (("legacy", "route", "queues"), _routes_of_the_layout),
     (("route", "canary", "queues"), _canary_has_a_share),
     (("queues",), _sisters_are_single),
     (("queues",), _entries_can_match),
+    (("admin",), _others_need_a_token),
 )

@@ -127,7 +127,10 @@ def _parse_token(value: str) -> Secret:
 
 
 def _parse_command(value: object) -> tuple[str, ...]:
-    words = shlex.split(value) if isinstance(value, str) else value
+    try:
+        words = shlex.split(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(str(error).lower()) from None
     if not isinstance(words, list | tuple) or not words or not all(isinstance(word, str) and word for word in words):
         raise ValueError
     return tuple(words)
@@ -174,7 +177,9 @@ RATE = text_of("a rate such as 20/s or 300/m, from 2/m to 1000000/s", parse_rate
 AGE = text_of("a time such as 7d, 12h or 30m", _parse_age, show=show_duration)
 PERIOD = text_of("a time such as 5m or 90s, from 1s to 7d", _parse_period, show=show_duration)
 _WAIT = text_of("a time such as 10s or 2m, from 1s to 1h", _parse_wait, show=show_duration)
-_TOKEN = text_of("at least 16 characters that a header can carry", _parse_token)
+_TOKEN = text_of(
+    "at least 16 characters: visible ASCII, no space", _parse_token, secret=True, writeOnly=True, format="password"
+)
 _COMMAND = Setting(
     _parse_command,
     "a command line, or a list of the program and its arguments",
@@ -254,6 +259,8 @@ class Canary(Section):
                 "exactly one of rate:, first:, percent: and tasks:",
                 why=" and ".join(given) if given else "none of them",
             )
+        if self.tasks == ():
+            raise unfit("the names of tasks", why="tasks: without any")
         return self
 
 
@@ -335,7 +342,8 @@ class Admin(Section):
     listen: Annotated[HostPort, _HOST_PORT] | None = None
     """Where HTTP is answered, such as 127.0.0.1:8642; absent: nowhere."""
     token: Annotated[Secret, _TOKEN] | None = None
-    """What a request must bear to change something over HTTP; absent: only the unix socket may."""
+    """What a request must bear to change something over HTTP; absent: only the unix socket may. Needed where `listen`
+    is more than loopback."""
 
 
 class Throttle(Section):

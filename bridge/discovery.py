@@ -152,7 +152,7 @@ class Discovery:
         Raises:
             ConfigError: with the settings that may not change.
         """
-        fixed = ("source", "target", "instance", "admin", "metrics", "export", "backup")
+        fixed = ("source", "target", "legacy", "instance", "admin", "metrics", "export", "backup", "celery")
         faults = [
             Fault(name, "changed", "the value that the daemon was started with; restart it to change this")
             for name in fixed

@@ -41,6 +41,8 @@ class Setting:
     allowed: str
     schema: dict[str, Any]
     show: Callable[[Any], str] = str
+    #: Whether a fault must not show what was found.
+    secret: bool = False
 
     def check(self, value: object) -> object:
         """Return the parsed `value`, or the fault that says why not."""
@@ -81,7 +83,9 @@ def whole(low: int, high: int) -> Setting:
     return Setting(parse, f"a whole number from {low} to {high}", {"type": "integer", "minimum": low, "maximum": high})
 
 
-def text_of(allowed: str, parse: Callable[[str], Any], *, show: Callable[[Any], str] = str, **schema: Any) -> Setting:
+def text_of(
+    allowed: str, parse: Callable[[str], Any], *, show: Callable[[Any], str] = str, secret: bool = False, **schema: Any
+) -> Setting:
     """Text that `parse` accepts; other kinds of values are refused before it."""
 
     def read(value: object) -> Any:
@@ -89,7 +93,7 @@ def text_of(allowed: str, parse: Callable[[str], Any], *, show: Callable[[Any], 
             raise ValueError
         return parse(value)
 
-    return Setting(read, allowed, {"type": "string", "minLength": 1, **schema}, show)
+    return Setting(read, allowed, {"type": "string", "minLength": 1, **schema}, show, secret)
 
 
 def one_of(choices: type[StrEnum]) -> Setting:
@@ -134,13 +138,20 @@ def section_of(field: FieldInfo) -> type[Section] | None:
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether `field` holds a list."""
-    return any(getattr(part, "__origin__", None) is tuple for part in _parts(field.rebuild_annotation()))
+    """Whether `field` holds a list, each item read by itself."""
+    return _is_list(field.rebuild_annotation())
 
 
 def takes_one(field: FieldInfo) -> bool:
     """Whether a list may be written as its only item."""
     return ONE_OR_MORE in field.metadata
+
+
+def _is_list(annotation: Any) -> bool:
+    # A setting that reads a list as a whole (a command) is one value.
+    if any(isinstance(item, Setting) for item in getattr(annotation, "__metadata__", ())):
+        return False
+    return getattr(annotation, "__origin__", None) is tuple or any(map(_is_list, get_args(annotation)))
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

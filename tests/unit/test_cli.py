@@ -55,10 +55,10 @@ def test_config_check_of_a_good_file(good: str, capsys: pytest.CaptureFixture[st
 def test_config_check_of_a_bad_file(
     good: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path(good).write_text(GOOD + "route: dual\nrelay: {window: 0}\n")
+    Path(good).write_text(GOOD + "route: both\nrelay: {window: 0}\n")
     assert cli.main(["config", "check", good]) == 2
     assert capsys.readouterr().err == (
-        f"error: {good}: route: found 'dual'; allowed: legacy | canary | quorum\n"
+        f"error: {good}: route: found 'both'; allowed: legacy | canary | dual | quorum | reverse\n"
         f"error: {good}: relay.window: found 0; allowed: a whole number from 1 to 65535\n"
     )
     monkeypatch.setenv("BRIDGE_CONFIG", good)

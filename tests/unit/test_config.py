@@ -14,7 +14,11 @@ from bridge.errors import ConfigError
 from bridge.setting import section_of
 
 SAMPLES = Path(__file__).parents[2] / "config"
-SECRETS = {"OLD_PASSWORD": "old:s3cret/@", "NEW_PASSWORD": "new#s3cret"}
+SECRETS = {
+    "OLD_PASSWORD": "old:s3cret/@",
+    "NEW_PASSWORD": "new#s3cret",
+    "BRIDGE_TOKEN": "s3cret-of-many-letters",
+}
 BASE: dict[str, Any] = {
     "source": {"amqp": "amqp://u:0ld-s3cret@old/c", "api": "http://old:15672"},
     "target": {"amqp": "amqp://u:n3w-s3cret@new/q"},
@@ -54,6 +58,9 @@ def test_the_full_sample_has_every_setting_there_is() -> None:
     assert loaded.target.amqp[0].password == "new#s3cret"
     assert loaded.target.tls.verify
     assert str(loaded.metrics.statsd) == "127.0.0.1:8125"
+    assert loaded.admin.token is not None
+    assert loaded.admin.token.value == SECRETS["BRIDGE_TOKEN"]
+    assert (loaded.throttle.depth, loaded.throttle.confirm, loaded.throttle.resume) == (100_000, 2, 80)
     text = file.read_text()
     for name, field in Config.model_fields.items():
         section = section_of(field)
@@ -62,8 +69,19 @@ def test_the_full_sample_has_every_setting_there_is() -> None:
 
 
 def test_no_text_of_a_configuration_shows_a_password() -> None:
-    loaded = read(source={"amqp": "amqp://u:0ld-s3cret@old/c", "api": "http://a:ap1-s3cret@old:15672"})
-    for text in (repr(loaded), str(loaded), f"{loaded.source}", repr(loaded.model_dump()), loaded.model_dump_json()):
+    loaded = read(
+        source={"amqp": "amqp://u:0ld-s3cret@old/c", "api": "http://a:ap1-s3cret@old:15672"},
+        legacy={"amqp": "amqp://u:0ld-s3cret@old/l"},
+        admin={"token": "s3cret-of-many-letters"},
+    )
+    for text in (
+        repr(loaded),
+        str(loaded),
+        f"{loaded.source}",
+        f"{loaded.admin}",
+        repr(loaded.model_dump()),
+        loaded.model_dump_json(),
+    ):
         assert "s3cret" not in text
         assert "***" in text
 
@@ -102,7 +120,7 @@ def test_equal_files_give_equal_configurations() -> None:
         ({"target": {"amqp": "amqps://n/q", "tls": {"ca": 5}}}, "target.tls.ca: found 5; allowed: the path of a file"),
         ({"instance": "a b"}, "instance: found 'a b'; allowed: up to 64 letters, digits, and any of _ . -"),
         ({"instance": 5}, "instance: found 5; allowed: up to 64 letters"),
-        ({"route": "dual"}, "route: found 'dual'; allowed: legacy | canary | quorum"),
+        ({"route": "both"}, "route: found 'both'; allowed: legacy | canary | dual | quorum | reverse"),
         ({"backup": {"on": "both"}}, "backup.on: found 'both'; allowed: source | target"),
         ({"backup": {"max_age": "59s"}}, "backup.max_age: found '59s' (outside of 1m to 366d); allowed: a time such"),
         ({"backup": {"max_age": "367d"}}, "backup.max_age: found '367d' (outside of 1m to 366d); allowed: a time such"),
@@ -111,8 +129,7 @@ def test_equal_files_give_equal_configurations() -> None:
         ({"backup": {"max_bytes": "1MiB"}}, "backup.max_bytes: found '1MiB' (outside of 64MiB to 1024TiB); allowed"),
         ({"backup": {"required": "no"}}, "backup.required: found 'no'; allowed: true | false"),
         ({"backup": {"keep": 1}}, "backup.keep: unknown key; allowed: the keys on, max_age, max_bytes, required"),
-        ({"drained_after": None}, "drained_after: unknown key; allowed: the keys source, target"),
-        ({"admin": {"token": "x"}}, "admin.token: unknown key; allowed: the keys socket"),
+        ({"drained": None}, "drained: unknown key; allowed: the keys source, target, legacy, instance"),
         ({"queues": []}, "queues: found a list; allowed: a mapping with the keys include, exclude, settings"),
         (
             {"queues": {"include": "*"}},
@@ -135,8 +152,8 @@ def test_equal_files_give_equal_configurations() -> None:
         ),
         ({"canary": {"rate": 20}}, "canary.rate: found 20; allowed: a rate such as 20/s"),
         ({"canary": {"first": 0}}, "canary.first: found 0; allowed: a whole number from 1"),
-        ({"canary": {}}, "canary: found a mapping (none of them); allowed: exactly one of rate: and first:"),
-        ({"canary": {"rate": "1/s", "first": 1}}, "canary: found a mapping (both of them); allowed: exactly one of"),
+        ({"canary": {}}, "canary: found a mapping (none of them); allowed: exactly one of rate:, first:"),
+        ({"canary": {"rate": "1/s", "first": 1}}, "canary: found a mapping (rate and first); allowed: exactly one of"),
         ({"gate": {"consumers": -1}}, "gate.consumers: found -1; allowed: a whole number from 0"),
         ({"relay": {"window": 0}}, "relay.window: found 0; allowed: a whole number from 1 to 65535"),
         ({"relay": {"window": True}}, "relay.window: found true; allowed: a whole number"),
@@ -270,6 +287,8 @@ def test_the_api_has_the_credentials_of_amqp_unless_it_names_its_own() -> None:
 def test_the_admin_socket_is_found_without_the_secrets(tmp_path: Path) -> None:
     file = tmp_path / "bridge.yaml"
     file.write_text(yaml.safe_dump({**BASE, "source": {"amqp": "${NOT_SET}"}, "admin": {"socket": "/tmp/b.sock"}}))
+    assert config.admin_socket(str(file)) == "/tmp/b.sock"
+    file.write_text("admin: {socket: /tmp/b.sock, token: '${NOT_SET}', listen: '${NOT_SET}', more: 1}\n")
     assert config.admin_socket(str(file)) == "/tmp/b.sock"
     file.write_text("source: {}\nadmin:\n")
     assert config.admin_socket(str(file)) == config.admin_socket(None) == "/run/bridge/admin.sock"
