@@ -6,20 +6,18 @@
 2. pika calls back from gevent's hub, where nothing may wait. `Connection` and `Channel` turn that into calls that
    wait in their greenlet, with a
    limit, and end in one of our errors.
-3. Private names of pika are used in `_FastConnection` only; `tests/unit/test_amqp.py` holds the contract on them.
+3. Private names of pika are used in `_FastConnection` and `amqp_loop.py` only; `tests/unit/test_amqp.py` holds the contract on them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import random
-import ssl
 import struct
 import termios
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -27,10 +25,12 @@ import pika
 import pika.channel
 import pika.exceptions
 import pika.frame
+import pika.spec
 from gevent.event import AsyncResult, Event
 from pika.adapters import gevent_connection
 
 from bridge.amqp_faults import reason_of, unreachable, where
+from bridge.amqp_loop import io_services
 from bridge.errors import AccessRefused, BridgeError, Refused, Unreachable
 
 log = logging.getLogger("bridge.amqp")
@@ -49,57 +49,6 @@ Receive = Callable[[bytes], bytes]
 
 _INT = struct.Struct("i")
 
-_loop: Any = None  # made when the first connection is
-
-
-class _Told:
-    """A failure that pika is told about in the next turn of the loop."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell: Callable[[], None] | None = tell
-
-    def __call__(self) -> None:
-        if self._tell is not None:
-            self._tell()
-
-    def cancel(self) -> bool:
-        """Do not tell it any more; whether there was still something to tell."""
-        told, self._tell = self._tell, None
-        return told is not None
-
-
-class _Services(gevent_connection._GeventSelectorIOServicesAdapter):  # type: ignore[misc, unused-ignore]  # noqa: SLF001
-    """A peer that resets right after it accepted is a failed try at once.
-
-    A load balancer without a broker behind it does this. pika 1.4 takes a socket that is not connected any more for a
-    mistake of its caller: it raises into the loop, whose traceback everybody sees, and waits out its time limit.
-    """
-
-    def create_streaming_connection(
-        self,
-        protocol_factory: Callable[[], Any],
-        sock: Any,
-        on_done: Callable[[Any], None],
-        ssl_context: ssl.SSLContext | None = None,
-        server_hostname: str | None = None,
-    ) -> Any:
-        try:
-            return super().create_streaming_connection(protocol_factory, sock, on_done, ssl_context, server_hostname)
-        except ValueError:
-            told = _Told(lambda: on_done(ConnectionResetError(errno.ECONNRESET, "connection reset by peer")))
-            gevent.get_hub().loop.run_callback(told)
-            return told
-
-
-def _io_services() -> Any:
-    """One adapter of gevent's loop for all connections: pika opens a pipe for each adapter and never closes it."""
-    global _loop
-    if _loop is None:
-        _loop = _Services(  # contract: tests/unit/test_amqp.py
-            gevent_connection._GeventSelectorIOLoop(gevent.get_hub())  # noqa: SLF001
-        )
-    return _loop
-
 
 class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc, unused-ignore]
     """Content frames of relay channels pass by pika."""
@@ -109,7 +58,7 @@ class _FastConnection(gevent_connection.GeventConnection):  # type: ignore[misc,
         self._receiving = False
         #: Plain TCP: bytes may go to the socket past pika's watchers.
         self._plain = parameters.ssl_options is None
-        super().__init__(parameters, custom_ioloop=_io_services(), **callbacks)
+        super().__init__(parameters, custom_ioloop=io_services(), **callbacks)
 
     def start_receiving(self) -> None:
         """The connection is open: read in large pieces, through the fast path."""
@@ -411,16 +360,61 @@ class Channel:
         """Let the next consumer of this channel have `prefetch` messages unacked."""
         self._call(lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done))
 
-    def confirm_select(self) -> None:
-        """Turn publisher confirms on."""
-        self._call(lambda done: self._channel.confirm_delivery(_unused, callback=done))
+    def confirm_select(self, on_answer: Callable[[int, bool, bool], None] | None = None) -> None:
+        """Turn publisher confirms on.
 
-    def consume(self, queue: str, tag: str, priority: int) -> None:
-        """Subscribe to `queue`; deliveries go to the fast path, as many at once as the last `qos` allows."""
+        Args:
+            on_answer: gets number, whether all before it are meant too, and whether it was taken, in the hub and for
+                what passes by the fast path; it may not wait.
+        """
+
+        def answered(frame: Any) -> None:
+            if on_answer is not None:
+                method = frame.method
+                on_answer(method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Ack))
+
+        self._call(lambda done: self._channel.confirm_delivery(answered, callback=done))
+
+    def on_return(self, tell: Callable[[str], None]) -> None:
+        """Tell, in the hub and for what passes by the fast path, why no queue took a message; its confirm follows."""
+        self._channel.add_on_return_callback(
+            lambda _channel, method, _properties, _body: tell(f"{method.reply_text} ({method.reply_code})")
+        )
+
+    def publish(self, queue: str, body: bytes) -> None:
+        """Publish a persistent message into a queue, `mandatory`, past the fast path and without waiting.
+
+        Raises:
+            BridgeError: the channel is closed.
+        """
+        if self.error is not None:
+            raise self.error
+        self._channel.basic_publish("", queue, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
+
+    def ack(self, tag: int) -> None:
+        """Ack one message, without waiting; when the channel is closed, it goes back, and that is that."""
+        if self._channel.is_open:
+            self._channel.basic_ack(tag)
+
+    def consume(
+        self, queue: str, tag: str, priority: int | None, on_message: Callable[[int, bytes], None] | None = None
+    ) -> None:
+        """Subscribe to `queue`, as many messages at once as the last `qos` allows.
+
+        Args:
+            queue: its name.
+            tag: of the consumer; empty: pika makes one.
+            priority: None says nothing about it; a stream takes no other.
+            on_message: gets delivery tag and body in the hub, for what passes by the fast path; it may not wait.
+        """
+        given = {} if priority is None else {"x-priority": priority}
+
+        def deliver(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+            if on_message is not None:
+                on_message(method.delivery_tag, body)
+
         self._call(
-            lambda done: self._channel.basic_consume(
-                queue, _unused, consumer_tag=tag, arguments={"x-priority": priority}, callback=done
-            )
+            lambda done: self._channel.basic_consume(queue, deliver, consumer_tag=tag, arguments=given, callback=done)
         )
 
     def cancel(self, tag: str) -> None:
@@ -435,6 +429,18 @@ class Channel:
     def exchange_passive(self, exchange: str) -> None:
         """Ask for an exchange. A missing one closes the channel with 404."""
         self._call(lambda done: self._channel.exchange_declare(exchange, passive=True, callback=done))
+
+    def declare_exchange(self, name: str, kind: str) -> None:
+        """Declare a durable exchange of a type such as `topic`. One that is there and differs closes the channel with
+        406.
+        """
+        self._call(lambda done: self._channel.exchange_declare(name, exchange_type=kind, durable=True, callback=done))
+
+    def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Declare a durable queue. One that is there and differs closes the channel with 406."""
+        self._call(
+            lambda done: self._channel.queue_declare(name, durable=True, arguments=dict(arguments), callback=done)
+        )
 
     def bind(self, queue: str, exchange: str, key: str) -> None:
         """Bind `queue` to `exchange`; when it is bound already, nothing happens."""
@@ -452,7 +458,3 @@ class Channel:
     def _wait_closed(self, timeout: float) -> None:
         if not self.closed.wait(timeout):
             raise gevent.Timeout(timeout)
-
-
-def _unused(*_arguments: Any) -> None:
-    """Deliveries and confirms of relay channels never reach pika; it wants a callback all the same."""

@@ -46,27 +46,6 @@ def arguments(settings: Backup) -> dict[str, Any]:
     }
 
 
-class _Declaring(Channel):
-    """A channel for what is declared."""
-
-    def __init__(self, connection: Connection, number: int) -> None:
-        super().__init__(connection, connection._alive(), number)  # noqa: SLF001  as Connection.channel does
-
-    def declare_exchange(self, exchange: str) -> None:
-        """Declare a durable topic exchange."""
-        self._call(
-            lambda done: self._channel.exchange_declare(exchange, exchange_type="topic", durable=True, callback=done)
-        )
-
-    def consume_without_prefetch(self, queue: str) -> None:
-        """Subscribe as nobody may to a stream."""
-        self._call(lambda done: self._channel.basic_consume(queue, _unused, callback=done))
-
-    def declare_stream(self, stream: str, given: Mapping[str, Any]) -> None:
-        """Declare a stream with these arguments."""
-        self._call(lambda done: self._channel.queue_declare(stream, durable=True, arguments=dict(given), callback=done))
-
-
 class Stream:
     """Where the copies go.
 
@@ -84,7 +63,7 @@ class Stream:
         self.warning: str | None = None
         self._fault: str | None = "the backup stream was not looked at yet"
         #: Open since the stream was found: when it closes, nothing is known any more.
-        self._channel: _Declaring | None = None
+        self._channel: Channel | None = None
         #: When it was found, and when `again` looked last (monotonic seconds).
         self._found = self._looked = 0.0
         #: For what `again` said that messages go on without copies.
@@ -162,14 +141,14 @@ class Stream:
             return False
         return True
 
-    def _open(self) -> _Declaring:
+    def _open(self) -> Channel:
         if self._channel is None or self._channel.closed.is_set():
-            self._channel = _Declaring(self.connection, CHANNEL)
+            self._channel = self.connection.channel(CHANNEL)
         return self._channel
 
     def _exchange(self) -> None:
         try:
-            self._open().declare_exchange(EXCHANGE)
+            self._open().declare_exchange(EXCHANGE, "topic")
         except ChannelClosed as fault:
             if fault.code == 403:
                 # Somebody else may have made it for us.
@@ -183,7 +162,7 @@ class Stream:
     def _stream(self) -> None:
         given = arguments(self.settings)
         try:
-            self._open().declare_stream(STREAM, given)
+            self._open().declare_queue(STREAM, given)
             self.warning = None
         except ChannelClosed as fault:
             if fault.code == 403:
@@ -202,7 +181,7 @@ class Stream:
         need not be the type. A stream alone refuses consumers without prefetch.
         """
         try:
-            self._open().consume_without_prefetch(STREAM)
+            self._open().consume(STREAM, "", None)
         except ChannelClosed as fault:
             return "prefetch" in fault.text or fault.code == 403
         self._open().close()
@@ -243,7 +222,3 @@ class Stream:
 
     def _refused(self, text: str, hint: str) -> Refused:
         return Refused(f"{self.connection.name}: {text}", hint=hint)
-
-
-def _unused(*_arguments: Any) -> None:
-    """No delivery is wanted; pika wants a callback all the same."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 from gevent.event import Event
 from gevent.lock import RLock
@@ -34,44 +33,27 @@ _LONGEST_KEY = 255
 _lock = RLock()
 
 
-class QuarantineChannel(Channel):
-    """A channel on which the quarantine is declared."""
-
-    def __init__(self, connection: Connection, number: int) -> None:
-        super().__init__(connection, connection._alive(), number)  # noqa: SLF001  as Connection.channel does
-
-    def declare_exchange(self) -> None:
-        """Declare the exchange."""
-        self._call(
-            lambda done: self._channel.exchange_declare(NAME, exchange_type="fanout", durable=True, callback=done)
-        )
-
-    def declare_queue(self, arguments: dict[str, Any]) -> None:
-        """Declare the queue."""
-        self._call(lambda done: self._channel.queue_declare(NAME, durable=True, arguments=arguments, callback=done))
-
-
-def open_channel(connection: Connection, number: int) -> tuple[QuarantineChannel, bool]:
+def open_channel(connection: Connection, number: int) -> tuple[Channel, bool]:
     """Open a channel and declare the quarantine; also whether its queue has a delivery limit, being declared otherwise.
 
     Raises:
         BridgeError: it cannot be declared, or the broker does not answer.
     """
     arguments = dict(own("", connection.server_version)[1].arguments)
-    channel = QuarantineChannel(connection, number)
+    channel = connection.channel(number)
     limited = False
     try:
         try:
-            channel.declare_exchange()
-            channel.declare_queue(arguments)
+            channel.declare_exchange(NAME, "fanout")
+            channel.declare_queue(NAME, arguments)
         except ChannelClosed as fault:
-            channel = QuarantineChannel(connection, number)
+            channel = connection.channel(number)
             if fault.code == 403:
                 # Who may not declare it can use what `bridge apply` made.
                 channel.exchange_passive(NAME)
                 channel.declare_passive(NAME)
             elif fault.code == 406 and arguments.pop(DELIVERY_LIMIT_ARGUMENT, None) is not None:
-                channel.declare_queue(arguments)
+                channel.declare_queue(NAME, arguments)
                 limited = True
             else:
                 raise

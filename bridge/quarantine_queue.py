@@ -18,10 +18,10 @@ from typing import Any
 import gevent
 from gevent.queue import Empty, Queue
 
-from bridge.amqp import ChannelClosed, Connection
+from bridge.amqp import Channel, ChannelClosed, Connection
 from bridge.core import described, frames
 from bridge.errors import Refused
-from bridge.quarantine import NAME, QuarantineChannel, open_channel
+from bridge.quarantine import NAME, open_channel
 
 #: Messages that one consumer can have unacked (AMQP 0-9-1, 1.8.3.1): no more are looked at.
 MOST = 65535
@@ -198,7 +198,7 @@ class QuarantineQueue:
             channel.close()
             self._passages.pop(number, None)
 
-    def _give_back(self, channel: QuarantineChannel, count: int) -> None:
+    def _give_back(self, channel: Channel, count: int) -> None:
         """Return what was not acked, and wait until the queue counts it.
 
         Messages of a channel that is closed are not counted before the queue noticed it: what begins meanwhile would
@@ -212,7 +212,7 @@ class QuarantineQueue:
 
     def _there(self, number: int) -> bool:
         """Whether there is a queue: looking makes none."""
-        channel = QuarantineChannel(self._connection, number)
+        channel = self._connection.channel(number)
         try:
             channel.declare_passive(NAME)
         except ChannelClosed as fault:
@@ -240,7 +240,7 @@ class Look:
     def __init__(
         self,
         connection: Connection,
-        channel: QuarantineChannel | None,
+        channel: Channel | None,
         passage: Passage,
         came: Queue[Passing | None],
         ready: int,

@@ -22,6 +22,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/config_reference.py": "tests/unit/test_walls.py",
     "bridge/cli_shared.py": "tests/unit/test_cli.py",
     "bridge/amqp_faults.py": "tests/unit/test_amqp.py",
+    "bridge/amqp_loop.py": "tests/unit/test_amqp.py",
     "bridge/setting.py": "tests/unit/test_config.py",
     "bridge/daemon.py": "tests/e2e/test_signals.py",
     "bridge/delayed.py": "tests/functional/test_ladder.py",
