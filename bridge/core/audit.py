@@ -163,7 +163,7 @@ def consuming(one: Consumer) -> str:
 def holding(one: Holder) -> str:
     """Somebody who holds messages, as what is waited for."""
     eta = (
-        "how many of them wait for their ETA is not known" if one.eta is None else f"{one.eta} of them wait for an ETA"
+        "how many of them wait for an ETA is not known" if one.eta is None else f"{one.eta} of them wait for an ETA"
     )
     return f"{who(one)} to finish or give back what it holds unacked: {one.unacked} ({eta})"
 
