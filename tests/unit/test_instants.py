@@ -11,8 +11,8 @@ from bridge.instants import parse_instant, show_instant
 
 @pytest.fixture(autouse=True)
 def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """+01:00, in summer +02:00, changed at 01:00 UTC on the last Sundays of March and October (as a POSIX rule, so that no
-    zone files are needed).
+    """+01:00, in summer +02:00, changed at 01:00 UTC on the last Sundays of March and October (as a rule, so that
+    no zone files are needed).
     """
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
