@@ -15,9 +15,13 @@ log = logging.getLogger("bridge.apart")
 
 #: What `setter` gives back for a message that is in the quarantine; else it is the name of a file.
 QUARANTINE = "quarantine"
+#: Reasons for which a message may still be stored on the target.
+_QUARANTINED = frozenset(("closes-channel", "delivery-limit"))
 
 
-def setter(export: Callable[[str, str, int, bytes], Path]) -> Callable[[Link, str, Held], str]:
+def setter(
+    export: Callable[[str, str, int, bytes], Path], forward: Callable[[], Link]
+) -> Callable[[Link, str, Held], str]:
     """Sets messages apart, and says where; an error leaves a message with the source.
 
     What closes a whole connection is found on one that is the queue's own (`Link.apart`), and goes into a file without
@@ -25,12 +29,13 @@ def setter(export: Callable[[str, str, int, bytes], Path]) -> Callable[[Link, st
 
     Args:
         export: writes a file: queue, reason, tag, header frame and body frames.
+        forward: the connections to the target, where the quarantine is whichever way a message goes.
     """
 
     def set_apart(link: Link, queue: str, held: Held) -> str:
-        if held.reason == "closes-channel" and not link.apart:
+        if held.reason in _QUARANTINED and not link.apart:
             try:
-                quarantine.deposit(link, queue, held.reason, held.wire)
+                quarantine.deposit(forward(), queue, held.reason, held.wire)
                 return QUARANTINE
             except BridgeError as fault:
                 log.info('queue "%s": the quarantine does not take a message, it goes to a file: %s', queue, fault)

@@ -115,7 +115,7 @@ class Daemon:
         shared = Shared(
             exits=self.exits,
             target_type=target_type(target, config.target.amqp[0].vhost),
-            set_apart=setter(exporter(Path(config.export.folder))),
+            set_apart=setter(exporter(Path(config.export.folder)), lambda: self.link),
             doubles=self.doubles,
             budget=self._budget,
             stream=self._stream(),

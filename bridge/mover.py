@@ -147,6 +147,8 @@ class Mover:
             except BridgeError as fault:
                 if time.monotonic() - began > STALL:
                     waits = back_off(0.1)
+                # What is read from a quorum queue may not come back to it often.
+                learnt.cautious = learnt.cautious or way.kind is Kind.BACK
                 self._fault(fault)
                 search = learnt.search
                 if search.prefetch is not None and not search.given_up and not isinstance(fault, Refused):

@@ -44,6 +44,9 @@ LAST_CONFIRMS = 20.0
 AT_MOST = 50.0
 #: Seconds between two looks at our exit from the ladder while a queue moves.
 EXIT_WATCH = 10.0
+#: Times that a message may have come back to a quorum queue before it is set apart: from 4.0 on a broker drops it, or
+#: dead-letters it, after 20 (semantics.md, 7.3), and each fault on the way back is one.
+MOST_RETURNS = 10
 #: Seconds between looks at a subscription that nothing woke.
 TICK = 1.0
 #: The same where acks are held back to keep a rate.
@@ -125,6 +128,7 @@ class Session:
             max_message=self._learnt.max_message,
             cap_priority=capped,
             straight=self.way.kind is not Kind.FORWARD,
+            most_returns=MOST_RETURNS if self.way.kind is Kind.BACK else 0,
             side=target.name,
         )
 

@@ -93,6 +93,23 @@ def priority_of(payload: bytes, found: properties.Spans) -> int:
     return payload[span[0]] if span is not None else 0
 
 
+#: Headers in which a quorum queue says how often a message came back to it (semantics.md, 7.3).
+_RETURNS = (b"x-delivery-count", b"x-acquired-count")
+
+
+def returns(payload: bytes) -> int:
+    """How often a quorum queue got a message back, by its own count; 0 when it says nothing, or nothing that can be
+    read.
+    """
+    try:
+        table = properties.spans(payload).get(properties.HEADERS)
+        entries = list(properties.fields(payload, *table)) if table else []
+    except properties.Malformed:
+        return 0
+    counts = [properties.text(payload, entry) for entry in entries if entry.name in _RETURNS and entry.tag in b"lLIi"]
+    return max((int.from_bytes(count, "big", signed=True) for count in counts), default=0)
+
+
 def rebuild(channel: int, payload: bytes, wire: bytes, bodies: int, frame_max: int) -> bytes:
     """Put a new header before the body, and cut the body again where the target's frames are smaller."""
     header = frames.header_frame(channel, payload)

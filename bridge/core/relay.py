@@ -3,8 +3,7 @@
 1. A delivery is published in the turn in which it comes, and acked last of all: after the target confirmed it and did
    not return it.
 2. The channel has the same number on both connections, so header and body frames of a message that needs no edit
-   leave as the very slice
-   they came in.
+   leave as the very slice they came in.
 3. The first surprise ends it: nothing more is published, what is confirmed may still be acked, the rest goes back
    with the channel.
 4. `Relay` knows no connection: what it wants sent stands in `to_target` and `to_source`.
@@ -53,7 +52,7 @@ class Held(NamedTuple):
     tag: int
     #: Header frame and body frames.
     wire: bytes
-    #: `too-large`, `header-too-large`, `malformed`, `closes-channel`; `copy-too-large` moves, and needs a file as copy.
+    #: `too-large`, `header-too-large`, `malformed`, `closes-channel`, `delivery-limit`; `copy-too-large` is the copy's.
     reason: str
 
 
@@ -71,6 +70,8 @@ class Destination:
     cap_priority: bool = False
     #: ETA tasks go to the queue like all others: the workers there hold them themselves.
     straight: bool = False
+    #: A message that came back to its queue so often is set apart before the broker drops it. 0: however often.
+    most_returns: int = 0
     #: What the broker is called in sentences.
     side: str = "target"
 
@@ -99,8 +100,7 @@ class Relay:
         out: what is to be sent.
         budget: bytes in flight, shared with other relays.
         copies: the second publish of each message; None without backup.
-        unsure: how many of the messages that come redelivered are kept in `came_again`: after a crash, those that
-            were in flight.
+        unsure: how many that come redelivered are kept in `came_again`: after a crash, those that were in flight.
         poison: fingerprints of messages that close a channel.
     """
 
@@ -195,6 +195,9 @@ class Relay:
         self.counts.taken += 1
         if redelivered:
             self._came_again(wire)
+            if self.to.most_returns and edits.returns(wire[7 : 7 + size]) >= self.to.most_returns:
+                self._hold(tag, wire, at, "delivery-limit")
+                return
         if self._poison and fingerprint(wire) in self._poison:
             self._hold(tag, wire, at, "closes-channel")
             return

@@ -118,3 +118,21 @@ def test_a_body_is_cut_again_only_when_it_must_be(size: int, came: int, allowed:
     assert made[:bodies] == frames.header_frame(9, payload)
     assert frames.body_of(made, bodies) == bytes(size)
     assert edits.fits(made, bodies, allowed)
+
+
+@pytest.mark.parametrize(
+    ("headers", "times"),
+    [
+        ({}, 0),
+        ({"x-delivery-count": b"l" + (3).to_bytes(8, "big")}, 3),
+        ({"x-delivery-count": b"l" + (3).to_bytes(8, "big"), "x-acquired-count": b"I" + (11).to_bytes(4, "big")}, 11),
+        ({"x-delivery-count": "12"}, 0),
+    ],
+)
+def test_how_often_a_quorum_queue_got_a_message_back(headers: dict[str, object], times: int) -> None:
+    assert edits.returns(taken(wire.task(**headers))[0]) == times
+
+
+def test_what_says_nothing_that_can_be_read_came_back_no_times() -> None:
+    assert edits.returns(taken(wire.task(properties={p.HEADERS: None}))[0]) == 0
+    assert edits.returns(b"\x00<\x00\x00" + bytes(8) + b"\x20\x00\x00\x00\x00\x09") == 0

@@ -812,3 +812,34 @@ def test_what_did_not_arrive_is_given_back_once() -> None:
     book.relay.close()
     book.relay.close()
     assert (book.counts.given_back, book.relay.waiting) == (4, 0)
+
+
+# -- the way back
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def test_on_the_way_back_a_task_is_plain_again() -> None:
+    book = Playbook(Destination("mail", b"bridge", straight=True, side="source"))
+    ladder_s = {"x-death": [], "x-first-death-queue": "celery_delayed_6", "x-last-death-reason": "expired"}
+    counts = {"x-delivery-count": b"l" + (2).to_bytes(8, "big"), "x-acquired-count": b"l" + (2).to_bytes(8, "big")}
+    [out] = book.deliver(wire.task(eta=at(seconds=90), **ladder_s, **counts))
+    assert (out.exchange, out.routing_key) == ("", "mail")
+    assert out.wire == wire.task(eta=at(seconds=90))
+    assert book.confirm(1) == [(1, True)]
+    assert (book.counts.to_legacy, book.counts.moved) == (1, 0)
+
+
+@pytest.mark.parametrize(("times", "again", "apart"), [(9, True, False), (10, True, True), (10, False, False)])
+def test_what_came_back_too_often_is_set_apart(times: int, again: bool, apart: bool) -> None:
+    book = Playbook(Destination("mail", b"bridge", straight=True, most_returns=10))
+    task = wire.task(**{"x-delivery-count": b"l" + times.to_bytes(8, "big")})
+    book.receive(book.delivery(task, redelivered=again))
+    assert [(held.tag, held.reason) for held in book.relay.held] == ([(1, "delivery-limit")] if apart else [])
+    assert len(book.published()) == (0 if apart else 1)
+
+
+def test_to_a_target_a_message_may_have_come_back_as_often_as_it_likes() -> None:
+    book = Playbook()
+    book.receive(book.delivery(wire.task(**{"x-delivery-count": b"l" + (99).to_bytes(8, "big")}), redelivered=True))
+    assert book.relay.held == []
+    assert len(book.published()) == 1
