@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.link import Link
+from bridge.old_queues import OldQueues
 from bridge.way import Kind
 
 
@@ -20,6 +21,8 @@ class Links:
         self._make = make
         self.forward = make(Kind.FORWARD, False)
         self.legacy = make(Kind.LEGACY, False) if inline else None
+        #: The queues that the way back writes to.
+        self.old = OldQueues(self.forward.source if self.legacy is None else self.legacy.target)
         self._back: Link | None = None
         self._on_change: Callable[[], None] = lambda: None
         self._on_alert: Callable[[set[int]], None] = lambda _numbers: None
@@ -38,6 +41,15 @@ class Links:
             link.on_change, link.on_alert = self._on_change, self._on_alert
             link.start()
         return self._back
+
+    def back_down(self) -> str | None:
+        """Why nothing can be brought back now; None when it can, as far as is known before the first try."""
+        if self._back is not None:
+            return self._back.down()
+        end = self.forward.target if self.forward.target.closed.is_set() else self.old.connection
+        if end.closed.is_set():
+            return f"{end.name} is not connected: {end.reason}"
+        return f"{end.name} takes no publishes now: {end.blocked}" if end.blocked is not None else None
 
     def apart(self, kind: Kind) -> Link:
         """A pair for one queue alone."""

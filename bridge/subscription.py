@@ -22,7 +22,7 @@ from bridge.core.counts import Counts
 from bridge.core.pace import First, Free, Limit, Limited, Pace, Rate, in_flight
 from bridge.core.relay import Relay
 from bridge.core.route import Facts, Route, State, gate
-from bridge.errors import Refused
+from bridge.errors import BridgeError, Refused
 from bridge.link import Link
 from bridge.links import Links
 from bridge.mover import Mover
@@ -34,6 +34,9 @@ log = logging.getLogger("bridge.subscription")
 
 #: Seconds over which the rate in the status is counted.
 RATE_OVER = 10.0
+#: Seconds for which an old queue that refused a message, and holds no fewer since, is left alone: each try is one more
+#: return to the quorum queue.
+FULL = 300.0
 #: Routes on which messages come from the source for the target.
 _FORWARD = frozenset((Route.CANARY, Route.DUAL, Route.QUORUM))
 
@@ -56,6 +59,8 @@ class Subscription:
         #: Messages a second at most, on whatever route; None is no limit.
         self.limit: float | None = None
         self._own_limit = Limit(None, time.monotonic())
+        #: Whether the target is well again is tried out with few messages.
+        self._trial = Limit(None, time.monotonic())
         #: The canary's share that a verb gave; None is the configuration's.
         self.share: Share | None = None
         #: A route that waits for its gate: the configuration's at the start, when no worker may be there yet.
@@ -71,6 +76,9 @@ class Subscription:
         self._ahead = Mover(self, self._way_ahead, self.counts, shared, terms, links.apart)
         self._behind = Mover(self, self._way_back, self.back_counts, shared, terms, links.apart)
         self._brings_back = False
+        #: When the old queue refused what was brought back (monotonic seconds), and how many it had ready then.
+        self._full_at: float | None = None
+        self._full: int | None = None
 
     # -- what others ask
     # ------------------------------------------------------------------------------------------------
@@ -125,6 +133,19 @@ class Subscription:
                 exit_fault = str(fault)
         return Facts(self.queue, target, consumers, kind, exit_fault, wanted)
 
+    def back_fault(self) -> str:
+        """Why nothing can be brought back now; empty when it can."""
+        down = self._links.back_down()
+        if down is not None:
+            return down
+        try:
+            there = self._links.old.ready(self.queue) is not None
+        except BridgeError as fault:
+            return str(fault)
+        if there:
+            return ""
+        return f'queue "{self.queue}" does not exist on the old side ({self._links.old.connection.name})'
+
     def sample(self) -> None:
         """Remember how much was moved by now, for `rate`."""
         now = time.monotonic()
@@ -167,10 +188,11 @@ class Subscription:
         self._own_limit.change(rate, time.monotonic())
         self.wake()
 
-    def throttle(self, reason: str) -> None:
-        """Leave the target alone for a reason; empty: go on."""
-        if reason != self.throttled:
+    def throttle(self, reason: str, rate: float | None = None) -> None:
+        """Leave the target alone for a reason; empty: go on, with at most `rate` messages a second if given."""
+        if (reason, rate) != (self.throttled, self._trial.rate):
             self.throttled = reason
+            self._trial.change(rate, time.monotonic())
             self.wake()
 
     def suspend(self, reason: str) -> None:
@@ -275,8 +297,12 @@ class Subscription:
 
     def _way(self, kind: Kind, link: Link, reads: str, writes: str) -> Way:
         share = self._share if self.route is Route.CANARY and kind is Kind.FORWARD else None
-        limits = [rate for rate in (self.limit, self._shared.limit.rate) if rate is not None]
-        return Way(kind, self.route, link, reads, writes, self.terms, share, min(limits, default=None))
+        rates = [limit.rate for limit in self._limits(kind) if limit.rate is not None]
+        return Way(kind, self.route, link, reads, writes, self.terms, share, min(rates, default=None))
+
+    def _limits(self, kind: Kind) -> list[Limit]:
+        """What holds messages back on such a way, in force or not."""
+        return [self._own_limit, self._shared.limit, *([self._trial] if kind is Kind.FORWARD else [])]
 
     # -- what the movers ask
     # ------------------------------------------------------------------------------------------------
@@ -284,9 +310,9 @@ class Subscription:
     def pace(self, way: Way, window: int) -> Pace:
         """How much may be taken on this way, at most `window` at once."""
         now = time.monotonic()
-        share, together = way.share, self._shared.limit
-        together.queues = self._links.forward.queues
-        limits = [limit for limit in (self._own_limit, together) if limit.rate is not None]
+        share = way.share
+        self._shared.limit.queues = self._links.forward.queues
+        limits = [limit for limit in self._limits(way.kind) if limit.rate is not None]
         window = in_flight(limits, window)
         inner: Pace = Free(window)
         if share is not None and share.first is not None:
@@ -297,14 +323,38 @@ class Subscription:
 
     def verify(self, way: Way) -> None:
         """The target is ready for this queue, or a `Refused` says what is missing; workers may have gone meanwhile."""
+        if way.kind is Kind.BACK:
+            self._verify_back()
         if way.kind is not Kind.FORWARD:
             return
         refused = gate(dataclasses.replace(self.facts(), consumers_wanted=0))
         if refused is not None:
             raise Refused(refused.text, hint=refused.hint)
 
+    def _verify_back(self) -> None:
+        """The old queue is there and has room, as far as can be seen; nothing is taken for it before."""
+        fault = self.back_fault()
+        if fault:
+            raise Refused(fault)
+        refused_at = self._full_at
+        if refused_at is None:
+            return
+        ready = self._links.old.ready(self.queue) or 0
+        if self._full is None:
+            self._full = ready
+        if ready >= self._full and time.monotonic() - refused_at < FULL:
+            raise Refused(
+                f'queue "{self.queue}": it refused what was brought back, and has {ready} messages ready since: '
+                "fewer are waited for",
+                hint="start its old workers, or raise its limit; until then the messages stay on the target",
+            )
+        self._full_at = self._full = None
+
     def left(self, way: Way, relay: Relay) -> None:
         """A subscription ended: what a canary took counts."""
+        surprise = relay.surprise
+        if way.kind is Kind.BACK and surprise is not None and surprise.reason == "nacked":
+            self._full_at = time.monotonic()
         if way.share is not None and self.route is Route.CANARY:
             self.canary_taken += relay.taken - len(relay.ledger)
 

@@ -42,6 +42,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/terms.py": "tests/e2e/test_takeover.py",
     "bridge/apart.py": "tests/e2e/test_odd_ones.py",
     "bridge/doubles.py": "tests/unit/test_control.py",
+    "bridge/old_queues.py": "tests/e2e/test_reverse.py",
     "bridge/republish.py": "tests/functional/test_republish.py",
     "bridge/backup.py": "tests/functional/test_backup.py",
     "bridge/config_faults.py": "tests/unit/test_config.py",
