@@ -42,6 +42,7 @@ from bridge.links import Links
 from bridge.metrics import Statsd
 from bridge.notify import Notify
 from bridge.shared import Shared
+from bridge.throttle import Throttles
 from bridge.way import Kind
 from bridge.web import app
 from bridge.web.socket import listen, serve
@@ -123,6 +124,9 @@ class Daemon:
         self.discovery = Discovery(config, self.links, shared, target)
         addresses = str(config.source.amqp[0]), str(config.target.amqp[0])
         self.control = Control(config.instance, self.links, shared, addresses, self.discovery.all, self.clock)
+        self.throttles = Throttles(
+            config.throttle, self.exits.ready, lambda: self.link.target.blocked, self.discovery.all
+        )
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         self.control.lost_features = self.discovery.lost_features()
@@ -204,6 +208,7 @@ class Daemon:
         gevent.spawn(self._every, DISCOVER, self._discover)
         gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
         gevent.spawn(self._every, REPORT, self._report)
+        gevent.spawn(self._every, REPORT, self.throttles.look)
         if self._notify.watchdog is not None:
             gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
 
@@ -299,6 +304,7 @@ class Daemon:
             self.control.reload_fault = None
             logs.set_up(config.log.level, config.log.format)
             before, self.config = self.config, config
+            self.throttles.reload(config.throttle)
             for subscription, route in self.discovery.reload(before, config):
                 self.control.apply(VERB_OF[route], [subscription], "reload")
             self._attempt(self.discovery.refresh)

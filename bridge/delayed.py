@@ -144,9 +144,19 @@ class Exits:
 
     def consumers(self, queue: str) -> int | None:
         """How many consumers a queue of the target has; None when there is no such queue."""
+        counted = self._counted(queue)
+        return None if counted is None else counted[1]
+
+    def ready(self, queue: str) -> int | None:
+        """How many messages are ready in a queue of the target; None when there is no such queue."""
+        counted = self._counted(queue)
+        return None if counted is None else counted[0]
+
+    def _counted(self, queue: str) -> tuple[int, int] | None:
+        """Messages and consumers of a queue (AMQP 0-9-1, 1.7.2.1, passive)."""
         try:
             with self._lock:
-                return self._open().declare_passive(queue)[1]
+                return self._open().declare_passive(queue)
         except ChannelClosed as fault:
             if fault.code == 404:
                 return None

@@ -40,6 +40,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
     "bridge/session.py": "tests/e2e/test_takeover.py",
     "bridge/terms.py": "tests/e2e/test_takeover.py",
+    "bridge/throttle.py": "tests/e2e/test_throttle.py",
     "bridge/apart.py": "tests/e2e/test_odd_ones.py",
     "bridge/doubles.py": "tests/unit/test_control.py",
     "bridge/old_queues.py": "tests/e2e/test_reverse.py",
