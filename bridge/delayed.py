@@ -5,7 +5,6 @@ verified by us.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -28,14 +27,18 @@ CONNECT = 10.0
 CHANNEL = 1
 
 
-def declare(address: AmqpAddress, context: ssl.SSLContext | None) -> str | None:
+def declare(address: AmqpAddress, tls: dict[str, Any] | None) -> str | None:
     """Declare kombu's 28 levels as quorum queues; a warning when a ladder of another kind is there already.
+
+    Args:
+        address: of the target.
+        tls: what kombu's `ssl` takes; None: plain AMQP.
 
     Raises:
         Refused: the user may not declare them.
         Unreachable: the broker does not answer.
     """
-    options: dict[str, Any] = {"ssl": {"context": context}} if context else {}
+    options: dict[str, Any] = {"ssl": tls} if tls else {}
     connection = KombuConnection(
         hostname=address.host,
         port=address.port,

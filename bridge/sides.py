@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import pika
 
@@ -49,6 +50,16 @@ def connection(name: str, broker: Broker, instance: str) -> Callable[..., Connec
     return functools.partial(Connection, name, addresses)
 
 
+def kombu_tls(broker: Broker, host: str) -> dict[str, Any]:
+    """What kombu's `ssl` takes for the TLS of a side; it makes a context of its own (amqp.transport.SSLTransport)."""
+    tls = broker.tls
+    given: dict[str, Any] = {"ca_certs": tls.ca, "certfile": tls.cert, "keyfile": tls.key}
+    if tls.verify:
+        # A host name turns the check of names on, which cannot be where nothing is checked.
+        return {**given, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host}
+    return {**given, "cert_reqs": ssl.CERT_NONE}
+
+
 def management(name: str, broker: Broker) -> Management | None:
     """The HTTP API of a side, if it has one."""
     if broker.api is None:
@@ -61,4 +72,4 @@ def management(name: str, broker: Broker) -> Management | None:
 def ladder(broker: Broker) -> Callable[[], str | None]:
     """Declares the ladder on the first address that can be reached."""
     address = broker.amqp[0]
-    return functools.partial(delayed.declare, address, context("target", broker) if address.tls else None)
+    return functools.partial(delayed.declare, address, kombu_tls(broker, address.host) if address.tls else None)

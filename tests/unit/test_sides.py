@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -114,3 +118,45 @@ def test_tls_where_none_is_spoken_is_said():
         pytest.raises(Unreachable, match=r"target: TLS with localhost:\d+ failed: wrong version number"),
     ):
         over_tls(end, "localhost").open()
+
+
+@contextmanager
+def hanging_up() -> Iterator[int]:
+    """The port of an end that speaks TLS and nothing else, in a thread: kombu does not wait in a greenlet here."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, CERTIFICATE.with_suffix(".key"))
+
+    def answer() -> None:
+        # kombu tries a second time.
+        while True:
+            try:
+                accepted, _ = listener.accept()
+                with context.wrap_socket(accepted, server_side=True) as end:
+                    end.recv(8)
+            except ssl.SSLError:
+                continue
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "said"),
+    [
+        ("localhost", {"ca": str(CERTIFICATE)}, "closed connection"),
+        ("127.0.0.1", {"verify": False}, "closed connection"),
+        ("127.0.0.1", {"ca": str(CERTIFICATE)}, "IP address mismatch"),
+        ("localhost", {}, "self.signed certificate"),
+    ],
+)
+def test_the_ladder_is_declared_over_tls_as_it_is_configured(host: str, tls: dict[str, object], said: str):
+    with hanging_up() as port, pytest.raises(Unreachable, match=f"the ladder could not be declared: .*{said}"):
+        sides.ladder(broker(f"amqps://u:p@{host}:{port}/v", tls=tls))()
