@@ -102,9 +102,9 @@ class Throttle:
         if bounds.confirm is None:
             self._state = _State.OPEN
         elif self._state is _State.SLOW:
-            if now < self._trial_at:
+            if now < self._trial_at or seen.waiting:
+                # What still waits for its confirm was sent before the wait: no trial, and no verdict on one.
                 return Decision(self._why)
-            # What is seen now is from before the wait.
             self._state = _State.TRIAL
         else:
             self._judge(now, seen, bounds.confirm, bounds)

@@ -78,6 +78,7 @@ def test_other_bounds_are_in_force_with_a_reload(vhosts: Vhosts, tmp_path: Path)
             moving(daemon)
 
 
+@pytest.mark.long
 def test_slow_confirms_leave_the_queue_to_the_old_workers_and_a_trial_opens_it(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new, Proxy(vhosts.new.amqp) as proxy:
         old.classic("q1")
@@ -87,7 +88,7 @@ def test_slow_confirms_leave_the_queue_to_the_old_workers_and_a_trial_opens_it(v
         with running(config, tmp_path) as daemon, Producer(vhosts.old.amqp, "q1", rate=100) as producer:
             daemon.wait_until(lambda status: queue_of(status, "q1")["moved"] > 50)
             # What is sent waits on its way, but moves: not silence, which ends a subscription after 3 s.
-            proxy.trickle(4000, Way.TO_SERVER)
+            proxy.trickle(20000, Way.TO_SERVER)
             throttled(daemon, "to confirm, 1 s are the bound; a trial of few messages follows after 5 s", 30)
             with Worker(vhosts.old.amqp, "q1") as before:
                 before.wait_for(100)

@@ -65,6 +65,13 @@ def test_slow_confirms_close_and_a_quick_trial_opens() -> None:
     assert throttle.look(113.0, replace(nothing, confirm=1.9), CONFIRM) == GO_ON
 
 
+def test_no_trial_begins_while_what_was_sent_before_waits_for_its_confirm() -> None:
+    throttle = Throttle()
+    closed = throttle.look(0.0, Seen("mail", waiting=2.5), CONFIRM)
+    assert throttle.look(9.0, Seen("mail", confirm=9.0, waiting=0.1), CONFIRM) == closed
+    assert throttle.look(10.0, Seen("mail", confirm=9.0), CONFIRM) == TRIAL
+
+
 def test_a_publish_that_waits_too_long_is_slow_before_its_confirm_comes() -> None:
     assert Throttle().look(0.0, Seen("mail", waiting=2.1), CONFIRM).why
     assert not Throttle().look(0.0, Seen("mail", waiting=2.0), CONFIRM).why
