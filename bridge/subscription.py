@@ -113,6 +113,12 @@ class Subscription:
         """Messages taken and not yet acked."""
         return sum(len(mover.relay.ledger) for mover in (self._ahead, self._behind) if mover.relay is not None)
 
+    @property
+    def unsettled(self) -> tuple[int, int]:
+        """Messages taken that neither arrived nor were given back: on the way ahead, and on the way back."""
+        ahead, behind = (0 if mover.relay is None else mover.relay.waiting for mover in (self._ahead, self._behind))
+        return ahead, behind
+
     def facts(self) -> Facts:
         """What the gate asks of the target, looked up now; our exit is bound on the way.
 
