@@ -6,7 +6,8 @@
 2. pika calls back from gevent's hub, where nothing may wait. `Connection` and `Channel` turn that into calls that
    wait in their greenlet, with a
    limit, and end in one of our errors.
-3. Private names of pika are used in `_FastConnection` and `amqp_loop.py` only; `tests/unit/test_amqp.py` holds the contract on them.
+3. Private names of pika are used in `_FastConnection` and `amqp_loop.py` only; `tests/unit/test_amqp.py` holds the
+   contract on them.
 """
 
 from __future__ import annotations
@@ -387,8 +388,8 @@ class Channel:
         Raises:
             BridgeError: the channel is closed.
         """
-        if self.error is not None:
-            raise self.error
+        if not self._channel.is_open:
+            raise self.error or Unreachable(f"{self.name}: the connection is being closed")
         self._channel.basic_publish("", queue, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
 
     def ack(self, tag: int) -> None:

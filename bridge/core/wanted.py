@@ -266,13 +266,13 @@ def kombu_ladder(queue_type: str) -> Topology:
 def own(instance: str, version: Version) -> tuple[Declared, ...]:
     """The bridge's own queues: its state, which one active bridge holds, and the quarantine (design, 4.9 and 8).
 
-    Looking at the quarantine returns its messages, and what returns too often is dropped from 4.0 on. There -1 is no
-    limit; 3.10.8 drops a message at its first return with it.
+    Looking at the quarantine returns its messages, a bridge that ends returns the state, and what returns too often is
+    dropped from 4.0 on. There -1 is no limit; 3.10.8 drops a message at its first return with it.
     """
     control, quarantine = own_queues(instance)
     unlimited = {DELIVERY_LIMIT_ARGUMENT: -1} if version >= DELIVERY_LIMIT_SINCE else {}
     return (
-        Declared(control, {QUEUE_TYPE: "quorum", "x-single-active-consumer": True}),
+        Declared(control, {QUEUE_TYPE: "quorum", "x-single-active-consumer": True, **unlimited}),
         Declared(quarantine, {QUEUE_TYPE: "quorum", **unlimited}),
     )
 

@@ -220,8 +220,8 @@ def test_a_sister_that_is_classic() -> None:
 
 def test_our_own_queue_of_another_kind() -> None:
     assert conflict(changed(APPLIED, "bridge.control.main", lambda old: replace(old, arguments={}))) == (
-        'queue "bridge.control.main": is there with nothing, the bridge needs x-queue-type: quorum, '
-        "x-single-active-consumer: True"
+        'queue "bridge.control.main": is there with nothing, the bridge needs x-delivery-limit: -1, '
+        "x-queue-type: quorum, x-single-active-consumer: True"
     )
 
 

@@ -270,7 +270,10 @@ def test_the_ladder_is_kombus(kind: str) -> None:
 
 def test_our_own_queues_and_exits() -> None:
     assert [(each.name, each.arguments) for each in own("blue", (4, 0, 5))] == [
-        ("bridge.control.blue", {"x-queue-type": "quorum", "x-single-active-consumer": True}),
+        (
+            "bridge.control.blue",
+            {"x-queue-type": "quorum", "x-single-active-consumer": True, "x-delivery-limit": -1},
+        ),
         ("bridge.quarantine", {"x-queue-type": "quorum", "x-delivery-limit": -1}),
     ]
     assert own("blue", (3, 13, 7))[1].arguments == {"x-queue-type": "quorum"}
