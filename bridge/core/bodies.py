@@ -207,7 +207,7 @@ def _msgpack(body: bytes, _encoding: bytes | None) -> Entries:
     entries: Entries = {}
     for _ in range(unpacker.read_map_header()):
         key = unpacker.unpack()
-        if key == "eta":
+        if key in ("eta", "task"):
             entries[key] = _kept(unpacker.unpack())
         else:
             unpacker.skip()

@@ -23,6 +23,8 @@ class Counts:
     backup_missed: int = 0
     #: Delivered to the old side: by the route `legacy` of the inline layout, by `dual`, or brought back.
     to_legacy: int = 0
+    #: Went to the legacy side, because a canary by task names could not read theirs.
+    task_unreadable: int = 0
     #: Went to one side only while `dual` was degraded.
     degraded: int = 0
     redelivered: int = 0

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from bridge.core import frames
 
@@ -75,16 +76,28 @@ class Ledger:
         return len(self._open)
 
     @property
+    def held(self) -> int:
+        """How many of those that are not acked go elsewhere."""
+        return len(self._held)
+
+    @property
     def waiting(self) -> int:
         """How many messages are neither acked nor were found safe: if all ends now, they are given back."""
         return len(self._entries) - len(self._safe) - self._disowned
 
-    def at_risk(self) -> list[bytes]:
+    def at_risk(self, also: Sequence[Ledger] = ()) -> list[bytes]:
         """The messages that the target may have although they go back to the source, if the channel ends now: they
         may be doubled.
+
+        Args:
+            also: ledgers of other destinations of the same messages, where they may be doubled as well.
         """
-        held = self._held
-        return [wire for tag, wire, _, _ in self._entries if tag not in self._absent and tag not in held]
+        ledgers = (self, *also)
+        return [wire for tag, wire, _, _ in self._entries if any(ledger.risks(tag) for ledger in ledgers)]
+
+    def risks(self, tag: int) -> bool:
+        """Whether the message with this tag was published here and may have arrived."""
+        return tag not in self._absent and tag not in self._held
 
     def unanswered(self) -> list[bytes]:
         """The messages that were published and neither confirmed nor refused, in the order of their publishes."""
@@ -192,18 +205,18 @@ class Ledger:
             self._absent.add(found[0])
         return bool(found)
 
-    def ackable(self, most: int = -1, also: Ledger | None = None) -> list[Entry]:
+    def ackable(self, most: int = -1, also: Sequence[Ledger] = ()) -> list[Entry]:
         """Take the longest run of confirmed messages from the front, at most `most` of them.
 
         All tags up to the last one's may be acked with `multiple`.
 
         Args:
             most: -1 is any number.
-            also: where each message must be safe as well; it has the same ones in the same order.
+            also: where each message must be safe as well; they have the same ones in the same order.
         """
         entries, safe = self._entries, self._safe
         found: list[Entry] = []
-        while entries and most and entries[0][0] in safe and (also is None or also.take_first()):
+        while entries and most and entries[0][0] in safe and (not also or _take_first(also)):
             entry = entries.popleft()
             found.append(entry)
             safe.remove(entry[0])
@@ -213,24 +226,24 @@ class Ledger:
             self._held.difference_update([entry[0] for entry in found])
         return found
 
-    def take_first(self) -> bool:
-        """Take the oldest message if it is safe; whether it was."""
-        entries = self._entries
-        if not entries or entries[0][0] not in self._safe:
-            return False
-        tag, wire, _, _ = entries.popleft()
+    @property
+    def first_is_safe(self) -> bool:
+        """Whether the oldest message is safe."""
+        return bool(self._entries) and self._entries[0][0] in self._safe
+
+    def take_first(self) -> None:
+        """Take the oldest message, which is safe."""
+        tag, wire, _, _ = self._entries.popleft()
         self._safe.remove(tag)
         self._held.discard(tag)
         self.bytes -= len(wire)
-        return True
 
-    def scattered(self, also: Ledger | None = None) -> list[int]:
+    def scattered(self, also: Sequence[Ledger] = ()) -> list[int]:
         """Take the confirmed messages behind ones that are not: their tags may be acked one by one."""
-        if also is None:
-            return self.take(self.safe)
-        both = self.safe & also.safe
-        also.take(both)
-        return self.take(both)
+        everywhere = self.safe.intersection(*[ledger.safe for ledger in also])
+        for ledger in also:
+            ledger.take(everywhere)
+        return self.take(everywhere)
 
     def take(self, tags: frozenset[int]) -> list[int]:
         """Take the messages with these tags, wherever they stand; return their tags in order."""
@@ -240,6 +253,16 @@ class Ledger:
         self._held -= tags
         self.bytes -= sum(len(wire) for _, wire, _, _ in found)
         return [entry[0] for entry in found]
+
+
+def _take_first(ledgers: Sequence[Ledger]) -> bool:
+    """Take the oldest message of all of them if it is safe in all; whether it was."""
+    for ledger in ledgers:
+        if not ledger.first_is_safe:
+            return False
+    for ledger in ledgers:
+        ledger.take_first()
+    return True
 
 
 def _body(wire: bytes) -> bytes:

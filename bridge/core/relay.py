@@ -11,17 +11,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-from typing import NamedTuple
-
 from bridge.core import edits, eta, frames, ladder, properties
+from bridge.core.acked import Acked, head
 from bridge.core.copies import Copies
 from bridge.core.counts import Counts
+from bridge.core.destination import Destination
 from bridge.core.envelope import fingerprint
 from bridge.core.gathered import Gathered
-from bridge.core.ledger import Entry, Ledger, LedgerError
+from bridge.core.ledger import Ledger, LedgerError
+from bridge.core.legs import Leg
+from bridge.core.outbox import Held, Outbox, Surprise
 from bridge.core.pace import Budget, Pace
+from bridge.core.split import To
+
+__all__ = ["Destination", "Held", "Outbox", "Relay", "Surprise"]
 
 _NULL = ord("V")
 _STRING = ord("S")
@@ -32,61 +35,6 @@ _TASK = b"\x04task"
 _LOOKED_AT = properties.HEADERS | properties.EXPIRATION | properties.USER_ID
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
-#: Seconds for which an ack that was written may not have reached the source: within three heartbeats, a connection on
-#: which nothing gets through any more is closed.
-ACK_UNDER_WAY = 30.0
-#: Bytes up to which an acked message is kept whole for that time; of a larger one only its header is.
-_KEPT_WHOLE = 4096
-
-
-class Surprise(NamedTuple):
-    """Why a relay stopped."""
-
-    reason: str
-    text: str
-
-
-class Held(NamedTuple):
-    """A message that no publish can carry: to be set apart, then `Relay.set_apart`."""
-
-    tag: int
-    #: Header frame and body frames.
-    wire: bytes
-    #: `too-large`, `header-too-large`, `malformed`, `closes-channel`, `delivery-limit`; `copy-too-large` is the copy's.
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where the messages of a queue go, and what its broker allows."""
-
-    queue: str
-    #: User name of the connection: a message's `user_id` must be this or be cut out.
-    user: bytes = b""
-    frame_max: int = 131072
-    #: Bytes of the largest body the broker takes; None while it is not known.
-    max_message: int | None = None
-    #: Cap the priority of what goes into the ladder (design, section 4.11).
-    cap_priority: bool = False
-    #: ETA tasks go to the queue like all others: the workers there hold them themselves.
-    straight: bool = False
-    #: A message that came back to its queue so often is set apart before the broker drops it. 0: however often.
-    most_returns: int = 0
-    #: What the broker is called in sentences.
-    side: str = "target"
-
-
-class Outbox:
-    """What the relays of one pair of connections want sent, and which of them want to be looked at."""
-
-    __slots__ = ("alerts", "to_backup", "to_source", "to_target")
-
-    def __init__(self) -> None:
-        self.to_target: list[bytes] = []
-        self.to_source: list[bytes] = []
-        self.to_backup: list[bytes] = []
-        #: Channels whose relay stopped, finished, or holds a message that no publish can carry.
-        self.alerts: set[int] = set()
 
 
 class Relay:
@@ -100,6 +48,7 @@ class Relay:
         out: what is to be sent.
         budget: bytes in flight, shared with other relays.
         copies: the second publish of each message; None without backup.
+        leg: the second live side, which gets all messages or some; None where there is one side.
         unsure: how many that come redelivered are kept in `came_again`: after a crash, those that were in flight.
         poison: fingerprints of messages that close a channel.
     """
@@ -114,6 +63,7 @@ class Relay:
         *,
         budget: Budget | None = None,
         copies: Copies | None = None,
+        leg: Leg | None = None,
         unsure: int = 0,
         poison: frozenset[bytes] = frozenset(),
     ) -> None:
@@ -123,6 +73,7 @@ class Relay:
         self.counts = counts
         self.ledger = Ledger()
         self.copies = copies
+        self.leg = leg
         self.taken = 0
         self.surprise: Surprise | None = None
         #: After the surprise "window": how many such messages fit into it.
@@ -137,11 +88,14 @@ class Relay:
         #: Bytes of it that are in use here.
         self._reserved = 0
         self._poison = poison
-        self._also = None if copies is None else copies.ledger
+        #: Where a message must be safe as well before it is acked.
+        self._also = tuple(one.ledger for one in (copies, leg) if one is not None)
         if copies is not None:
             copies.on_fault = lambda text: self.stop("backup", text)
             copies.on_turn = self.turn
             copies.tally = counts
+        if leg is not None:
+            leg.belongs_to(self.ledger, counts, self.stop, self.turn)
         self._out = out
         self._to_target = out.to_target
         self._to_source = out.to_source
@@ -155,16 +109,14 @@ class Relay:
             self._levels.append(head[: -len(self._exit) - ladder.BITS])
         self._gathered: Gathered | None = None
         self._left = self._closed = False
-        #: When the last acks were written, and for which messages each.
-        self._acks: deque[tuple[float, list[bytes]]] = deque()
-        self._acked = 0
+        self._acked = Acked()
         #: What was at risk before the last turn, whose acks may be lost as well.
         self._at_last: list[bytes] = []
 
-    def stop(self, reason: str, text: str) -> None:
+    def stop(self, reason: str, text: str, side: str = "") -> None:
         """Publish nothing more; the first reason stays."""
         if self.surprise is None:
-            self.surprise = Surprise(reason, text)
+            self.surprise = Surprise(reason, text, side)
             self._out.alerts.add(self.channel)
 
     # -- from the source
@@ -202,8 +154,9 @@ class Relay:
             self._hold(tag, wire, at, "closes-channel")
             return
         if self.copies is not None and not self.copies.send(tag, wire, wall, at):
-            self.held.append(Held(tag, wire, "copy-too-large"))
-            self._out.alerts.add(self.channel)
+            self._to_be_set_apart(Held(tag, wire, "copy-too-large"))
+        if self.leg is not None and not self._fork(self.leg, tag, wire, size, flags, wall, at):
+            return
         stop = 7 + size
         start = _LIST
         if flags & properties.CONTENT_TYPE:
@@ -315,14 +268,37 @@ class Relay:
     def _set_aside(self, tag: int, wire: bytes, at: float, reason: str) -> None:
         """Hold a message of which a copy was sent already: that one counts for nothing."""
         self.ledger.hold(tag, wire, at)
-        self.held.append(Held(tag, wire, reason))
+        self._to_be_set_apart(Held(tag, wire, reason))
+
+    def _to_be_set_apart(self, held: Held) -> None:
+        self.held.append(held)
         self._out.alerts.add(self.channel)
 
     def _hold(self, tag: int, wire: bytes, at: float, reason: str) -> None:
         """Hold a message; what it is set apart in is its copy."""
-        if self.copies is not None:
-            self.copies.skip(tag, at)
+        for other in (self.copies, self.leg):
+            if other is not None:
+                other.skip(tag, at)
         self._set_aside(tag, wire, at, reason)
+
+    def _fork(self, leg: Leg, tag: int, wire: bytes, size: int, flags: int, wall: float, at: float) -> bool:
+        """Give the second side what it is to have of a message; whether the target gets one."""
+        to = leg.choose(wire, size, at)
+        if to is To.TARGET:
+            leg.skip(tag, at)
+            return True
+        alone = to is To.LEGACY
+        reason = leg.send(tag, wire, size, flags, wall, at, alone=alone)
+        if alone and reason:
+            leg.skip(tag, at)
+            self._set_aside(tag, wire, at, reason)
+        elif alone:
+            # Released when the second side confirms it.
+            self.ledger.hold(tag, wire, at)
+        elif reason:
+            leg.ledger.hold(tag, wire, at)
+            self._to_be_set_apart(Held(tag, wire, reason, leg=True))
+        return not alone
 
     def _no_room(self) -> None:
         """What comes beyond the window is not kept: it goes back with the channel, and fewer are asked for then."""
@@ -336,7 +312,7 @@ class Relay:
             if not self.came_again:
                 # A process that is killed again has said it by then.
                 self._out.alerts.add(self.channel)
-            self.came_again.append(_head(wire))
+            self.came_again.append(head(wire))
 
     def begin(self, tag: int, redelivered: int) -> None:
         """A delivery began whose content is not whole yet."""
@@ -378,6 +354,8 @@ class Relay:
             return
         counts = self.counts
         counts.confirmed += len(safe)
+        if self.to.degraded:
+            counts.degraded += len(safe)
         if self.to.straight:
             counts.to_legacy += len(safe)
             return
@@ -395,6 +373,7 @@ class Relay:
         self.stop(
             "nacked",
             f'{self.to.side} rejected {count} messages for queue "{self.to.queue}" (basic.nack): it is full or failing',
+            self.to.side,
         )
 
     def returned(self, code: int, text: str, key: str, header: bytes, bodies: bytes) -> None:
@@ -403,6 +382,7 @@ class Relay:
         self.stop(
             "unroutable",
             f'{self.to.side} returned a message for queue "{self.to.queue}" ({code} {text}, routing key "{key}")',
+            self.to.side,
         )
         if not self.ledger.returned(header, bodies):
             # Which one it was is not known: its confirm must not lead to an ack, so there are no more acks at all.
@@ -417,6 +397,9 @@ class Relay:
             if self.copies is not None:
                 self.copies.filed(held.tag)
             return
+        if held.leg and self.leg is not None:
+            self.leg.ledger.release(held.tag)
+            return
         self.ledger.release(held.tag)
 
     def leave(self) -> None:
@@ -427,7 +410,7 @@ class Relay:
         """Ack what may be acked: one `multiple` ack for the longest run (design, section 4.7)."""
         if self._left:
             return
-        if self.pace.finished(self.taken):
+        if self.finished:
             self._out.alerts.add(self.channel)
         before = len(self.ledger)
         if before > self.fullest:
@@ -435,39 +418,29 @@ class Relay:
         most = self.pace.allowed(at, self.taken)
         bytes_before = self.ledger.bytes
         found = self.ledger.ackable(most, self._also)
-        acks = self._acks
-        while acks and acks[0][0] < at - ACK_UNDER_WAY:
-            self._acked -= len(acks.popleft()[1])
+        self._acked.expire(at)
         if found:
             self._give(bytes_before - self.ledger.bytes)
             self.pace.used(len(found))
             self._to_source.append(frames.ack(self.channel, found[-1][0], multiple=True))
-            self._remember(at, found)
-
-    def _remember(self, at: float, found: list[Entry]) -> None:
-        """Keep for a while what was acked: the ack may yet be lost with the connection.
-
-        The source never has more than the prefetch unacked, so no more than these can come again.
-        """
-        acks = self._acks
-        acks.append((at, [entry[1] if len(entry[1]) <= _KEPT_WHOLE else _head(entry[1]) for entry in found]))
-        self._acked += len(found)
-        while len(acks) > 1 and self._acked - len(acks[0][1]) >= self.pace.prefetch:
-            self._acked -= len(acks.popleft()[1])
+            self._acked.add(at, found, self.pace.prefetch)
 
     def doubtful(self, source_lost: bool) -> list[bytes]:
         """The messages that the target may have although they go back to the source, if all ends now.
 
         When the source's connection is lost, its last acks may be lost with it. Each begins with its header frame.
         """
-        found = self.ledger.at_risk()
+        found = self._at_risk()
         if source_lost:
-            found = (self._at_last or found) + [wire for _, acked in self._acks for wire in acked]
+            found = (self._at_last or found) + self._acked.wires
         return found
+
+    def _at_risk(self) -> list[bytes]:
+        return self.ledger.at_risk(() if self.leg is None else (self.leg.ledger,))
 
     def last_turn(self) -> None:
         """The subscription is gone: ack all that is confirmed; what is not stays with the source."""
-        self._at_last = self.ledger.at_risk()
+        self._at_last = self._at_risk()
         before = self.ledger.bytes
         found = self.ledger.ackable(also=self._also)
         if found:
@@ -492,9 +465,9 @@ class Relay:
     @property
     def finished(self) -> bool:
         """Whether a canary took all it may take."""
-        return self.pace.finished(self.taken)
+        return self.pace.finished(self.taken) or (self.leg is not None and self.leg.finished)
 
-
-def _head(wire: bytes) -> bytes:
-    """The header frame of a message."""
-    return wire[: frames.frame_at(wire, 0)[2] + frames.OVERHEAD]
+    @property
+    def lag(self) -> float:
+        """Seconds from publish to confirm of the message confirmed last, on the slower side; 0 before the first."""
+        return self.ledger.lag if self.leg is None else max(self.ledger.lag, self.leg.ledger.lag)

@@ -10,8 +10,10 @@ from pika import spec
 from bridge.core import envelope, frames
 from bridge.core.copies import Backup, Copies
 from bridge.core.counts import Counts
+from bridge.core.legs import Leg
 from bridge.core.pace import Budget, Free, Pace
 from bridge.core.relay import Destination, Outbox, Relay
+from bridge.core.split import Split
 from bridge.core.wires import SourceWire, TargetWire
 
 #: 2030-01-01T00:00:00Z
@@ -66,6 +68,8 @@ class Playbook:
         unsure: messages that may have been in flight before.
         poison: fingerprints of messages that close a channel.
         queue: name of the source queue.
+        split: says what a second live side gets; None: there is none.
+        legacy: where messages go there.
     """
 
     channel = 5
@@ -80,10 +84,14 @@ class Playbook:
         unsure: int = 0,
         poison: frozenset[bytes] = frozenset(),
         queue: str = "mail",
+        split: Split | None = None,
+        legacy: Destination | None = None,
     ) -> None:
         self.out = Outbox()
         self.counts = Counts()
         self.copies = None if backup is None else Copies(self.channel, queue, backup, self.out.to_backup)
+        beside = legacy or Destination("mail", b"bridge", straight=True, side="legacy")
+        self.leg = None if split is None else Leg(self.channel, beside, split, self.out.to_leg)
         self.relay = Relay(
             self.channel,
             to or Destination("mail", b"bridge"),
@@ -92,16 +100,20 @@ class Playbook:
             self.out,
             budget=budget,
             copies=self.copies,
+            leg=self.leg,
             unsure=unsure,
             poison=poison,
         )
         self.source = SourceWire()
         self.target = TargetWire()
         self.backup = TargetWire()
+        self.second = TargetWire()
         self.source.relays[self.channel] = self.relay
         self.target.relays[self.channel] = self.relay
         if self.copies is not None:
             self.backup.relays[self.channel] = self.copies
+        if self.leg is not None:
+            self.second.relays[self.channel] = self.leg
         self.now = 100.0
         self.wall = WALL
         self.tag = 0
@@ -191,3 +203,27 @@ class Playbook:
         head = frames.return_head(self.channel, 312, b"NO_ROUTE", copy.exchange.encode(), copy.routing_key.encode())
         self.backup.receive(head + copy.wire, self.now)
         return self.acks()
+
+    # -- the second side's end
+    # ------------------------------------------------------------------------------------------
+
+    def beside(self) -> list[Published]:
+        """What was published to the second side since the last time."""
+        stream = b"".join(self.out.to_leg)
+        self.out.to_leg.clear()
+        return split(stream, self.channel)
+
+    def confirm_beside(self, seq: int, *, multiple: bool = False) -> list[tuple[int, bool]]:
+        """Confirm a publish there; what was acked thereby."""
+        assert self.second.receive(frames.ack(self.channel, seq, multiple=multiple), self.now) == b""
+        return self.acks()
+
+    def nack_beside(self, seq: int, *, multiple: bool = False) -> list[tuple[int, bool]]:
+        """Refuse a publish there; what was acked thereby."""
+        self.second.receive(frames.nack(self.channel, seq, multiple=multiple, requeue=False), self.now)
+        return self.acks()
+
+    def give_back_beside(self, message: Published) -> None:
+        """Return a message there: no queue took it."""
+        head = frames.return_head(self.channel, 312, b"NO_ROUTE", b"", message.routing_key.encode())
+        self.second.receive(head + message.wire, self.now)

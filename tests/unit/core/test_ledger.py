@@ -25,7 +25,7 @@ def wire(number: int) -> bytes:
 
 def tags(ledger: Ledger, most: int = -1, also: Ledger | None = None) -> list[int]:
     """Tags of what may be acked, taken."""
-    return [entry[0] for entry in ledger.ackable(most, also)]
+    return [entry[0] for entry in ledger.ackable(most, () if also is None else (also,))]
 
 
 def filled(count: int, first_tag: int = 1) -> Ledger:
@@ -263,19 +263,45 @@ def test_what_is_released_is_remembered_no_longer() -> None:
         also.hold(tag, b"", 0.0)
         also.release(tag)
     assert tags(ledger, 1, also) == [1]
-    assert ledger.scattered(also) == [2, 3]
+    assert ledger.scattered((also,)) == [2, 3]
     for one in (ledger, also):
         assert (len(one), one.bytes, one.safe, one._held) == (0, 0, frozenset(), set())
 
 
 def test_only_the_oldest_is_taken_and_only_if_safe() -> None:
     ledger = filled(2)
-    assert not ledger.take_first()
+    assert not ledger.first_is_safe
     ledger.confirm(2, False, 1.0)
-    assert not ledger.take_first()
+    assert not ledger.first_is_safe
     ledger.confirm(1, False, 1.0)
-    assert (ledger.take_first(), ledger.take_first(), ledger.take_first()) == (True, True, False)
-    assert ledger.bytes == 0
+    for _ in range(2):
+        assert ledger.first_is_safe
+        ledger.take_first()
+    assert (ledger.first_is_safe, ledger.bytes) == (False, 0)
+
+
+def test_of_several_beside_it_either_all_are_taken_or_none() -> None:
+    ledger, copies, leg = filled(1), filled(1), filled(1)
+    ledger.confirm(1, False, 1.0)
+    copies.confirm(1, False, 1.0)
+    assert ledger.ackable(-1, (copies, leg)) == []
+    assert (len(ledger), len(copies), len(leg)) == (1, 1, 1)
+    leg.confirm(1, False, 1.0)
+    assert [entry[0] for entry in ledger.ackable(-1, (copies, leg))] == [1]
+    assert (len(ledger), len(copies), len(leg)) == (0, 0, 0)
+
+
+def test_what_any_of_them_may_have_is_at_risk() -> None:
+    ledger, leg = Ledger(), Ledger()
+    for tag in (1, 2, 3):
+        ledger.send(tag, wire(tag), 0.0, ladder=False)
+    for tag in (1, 2):
+        leg.send(tag, b"as it was sent there", 0.0, ladder=False)
+    leg.hold(3, b"", 0.0)
+    assert (ledger.held, leg.held) == (0, 1)
+    ledger.nack(3, True)
+    assert ledger.at_risk() == []
+    assert ledger.at_risk((leg,)) == [wire(1), wire(2)]
 
 
 def both(count: int) -> tuple[Ledger, Ledger]:
@@ -291,7 +317,7 @@ def test_after_the_scattered_both_still_have_the_same_messages() -> None:
     ledger.confirm(2, False, 1.0)
     for seq in (1, 2):
         also.confirm(seq, False, 1.0)
-    assert ledger.scattered(also) == [2]
+    assert ledger.scattered((also,)) == [2]
     ledger.confirm(3, True, 2.0)
     assert tags(ledger, also=also) == [1], "3 is not safe in both"
 
@@ -310,7 +336,7 @@ def test_what_goes_out_is_safe_in_both(count: int, data: st.DataObject) -> None:
         if what == "ack":
             found = tags(ledger, data.draw(st.integers(-1, 3)), also)
         elif what == "drop":
-            found = ledger.scattered(also)
+            found = ledger.scattered((also,))
         elif waiting[which]:
             seq, multiple = data.draw(st.sampled_from(sorted(waiting[which]))), data.draw(st.booleans())
             answered = {one for one in waiting[which] if one <= seq} if multiple else {seq}
@@ -323,7 +349,7 @@ def test_what_goes_out_is_safe_in_both(count: int, data: st.DataObject) -> None:
         assert set(found) <= safe[0] & safe[1], "acked what one of them does not have"
         acked += found
         assert len(ledger) == len(also) == count - len(acked)
-    rest = tags(ledger, also=also) + ledger.scattered(also)
+    rest = tags(ledger, also=also) + ledger.scattered((also,))
     assert set(acked) | set(rest) == safe[0] & safe[1]
     assert len(acked) + len(rest) == len(safe[0] & safe[1]), "acked twice"
 

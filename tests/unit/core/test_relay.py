@@ -15,7 +15,7 @@ from bridge.core import properties as p
 from bridge.core.envelope import fingerprint
 from bridge.core.identity import task_id
 from bridge.core.pace import Budget, First, Free, Rate
-from bridge.core.relay import Destination, Held, Relay
+from bridge.core.relay import Destination, Held, Relay, Surprise
 from tests.support import wire
 from tests.support.playbook import WALL, Playbook
 
@@ -462,7 +462,7 @@ def test_the_first_reason_stays() -> None:
     book = Playbook()
     book.relay.stop("first", "why")
     book.relay.stop("second", "not this")
-    assert book.relay.surprise == ("first", "why")
+    assert book.relay.surprise == Surprise("first", "why")
 
 
 # -- too large
