@@ -49,6 +49,12 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("copied", "counter", "messages", "copied to the backup stream"),
     Metric("backup_missed", "counter", "messages", "moved without a copy, because `backup.required` is false"),
+    Metric("to_legacy", "counter", "messages", "confirmed by the old side: inline, or brought back"),
+    Metric(
+        "task_unreadable", "counter", "messages", "left to the legacy side: a canary by tasks could not read a name"
+    ),
+    Metric("degraded", "counter", "messages", "went to one side only, because the other took nothing (`dual`)"),
+    Metric("given_back", "counter", "messages", "taken, and back with the source without having arrived"),
     Metric("redelivered", "counter", "messages", "came from the source for a second time"),
     Metric(
         "possible_duplicates",
@@ -57,12 +63,12 @@ TABLE: tuple[Metric, ...] = (
         "in flight when a connection was lost or the process killed: the target may have them twice",
     ),
     Metric("in_flight", "gauge", "messages", "taken from the source and not yet acked"),
-    Metric("route", "gauge", "0, 1, 2", "route: 0 legacy, 1 canary, 2 quorum"),
+    Metric("route", "gauge", "0 to 4", "route: 0 legacy, 1 canary, 2 quorum, 3 dual, 4 reverse"),
     Metric("moving", "gauge", "0, 1", "1 while the bridge is subscribed to the queue"),
     Metric("confirm", "timing", "milliseconds", "from publish to confirm"),
 )
 
-_ROUTES = {"legacy": 0, "canary": 1, "quorum": 2}
+_ROUTES = {"legacy": 0, "canary": 1, "quorum": 2, "dual": 3, "reverse": 4}
 _RESERVED = re.compile(r"[^A-Za-z0-9_-]")
 
 
