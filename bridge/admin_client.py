@@ -16,8 +16,8 @@ _PATIENCE = 5.0
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket; the host name is only what stands in the Host header."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("bridge", timeout=_PATIENCE)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("bridge", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -27,14 +27,20 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def fetch(path: str, what: str = "status") -> dict[str, Any]:
+def fetch(path: str, what: str = "status", *, patience: float | None = None) -> dict[str, Any]:
     """Return what the daemon that listens on the unix socket `path` answers: its `status`, or `duplicates`.
+
+    Args:
+        path: of the socket.
+        what: is asked for.
+        patience: seconds until a daemon that does not answer counts as stuck, where it has to look at the brokers.
 
     Raises:
         Unreachable: none listens there, or it does not answer as a daemon does.
         AccessRefused: the socket is there and is not ours to use.
     """
-    connection = _UnixConnection(path)
+    seconds = _PATIENCE if patience is None else patience
+    connection = _UnixConnection(path, seconds)
     try:
         connection.request("GET", f"/api/{what}")
         response = connection.getresponse()
@@ -46,7 +52,7 @@ def fetch(path: str, what: str = "status") -> dict[str, Any]:
     except PermissionError:
         raise AccessRefused(f"{path}: permission denied", hint="run this as the daemon's user, or as root") from None
     except TimeoutError:
-        raise Unreachable(f"the daemon on {path} does not answer within {_PATIENCE:g} s", hint="see its log") from None
+        raise Unreachable(f"the daemon on {path} does not answer within {seconds:g} s", hint="see its log") from None
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(
             f"{path}: {str(error) or type(error).__name__}", hint="is it the daemon's admin.socket?"

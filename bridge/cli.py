@@ -21,6 +21,7 @@ from bridge.errors import BridgeError, ConfigError, Exit, Refused, redact
 #: Commands that live in other rooms: name -> module, attribute, sentence, extra of the distribution that it needs.
 _LAZY = {
     "apply": ("bridge.cli_topology", "apply", "Make what the plan says on the target, step by step.", ""),
+    "certify": ("bridge.cli_certify", "certify", "Say whether the old vhost can be deleted.", ""),
     "lab": ("bridge.lab.commands", "lab", "Real brokers to rehearse on, and the rehearsal.", "lab"),
     "permissions": ("bridge.cli_topology", "permissions", "Print the least rights that the bridge's users need.", ""),
     "plan": ("bridge.cli_topology", "plan", "Print what is still to be made on the target, call by call.", ""),
