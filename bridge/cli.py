@@ -15,11 +15,26 @@ from collections.abc import Sequence
 import click
 
 from bridge import __version__
-from bridge.cli_shared import named, print_json
+from bridge.cli_shared import admin_socket, named, print_json
 from bridge.errors import BridgeError, ConfigError, Exit, Refused, redact
 
 #: Commands that live in other rooms: name -> module, attribute, sentence, extra of the distribution that it needs.
 _LAZY = {
+    **{
+        name: ("bridge.cli_control", name, sentence, "")
+        for name, sentence in {
+            "cancel": "Take back what was postponed.",
+            "canary": "Send a share of a queue to the target.",
+            "changes": "List who changed what, when and why.",
+            "cutover": "Send everything of a queue to the target.",
+            "dual": "Send everything to both sides (inline only).",
+            "legacy": "Give a queue back to the old workers.",
+            "pause": "Move nothing of a queue until `resume`.",
+            "rate": "Limit queues to a rate, or show the limits.",
+            "resume": "Go on after `pause`.",
+            "rollback": "Go back; with --reverse, bring back what waits on the target.",
+        }.items()
+    },
     "apply": ("bridge.cli_topology", "apply", "Make what the plan says on the target, step by step.", ""),
     "certify": ("bridge.cli_certify", "certify", "Say whether the old vhost can be deleted.", ""),
     "lab": ("bridge.lab.commands", "lab", "Real brokers to rehearse on, and the rehearsal.", "lab"),
@@ -100,7 +115,7 @@ def status(file: str | None, as_json: bool, socket: str | None) -> None:
     """Show what the daemon is doing, queue by queue, and why a queue does not move."""
     from bridge.admin_client import fetch_status
 
-    answer = fetch_status(_socket(file, socket))
+    answer = fetch_status(admin_socket(file, socket))
     if as_json:
         print_json(answer)
         return
@@ -120,7 +135,7 @@ def duplicates(file: str | None, as_json: bool, socket: str | None) -> None:
     """List the tasks that may run twice, by id: a line each, queue, task id, when and why, between tabs."""
     from bridge.admin_client import fetch
 
-    answer = fetch(_socket(file, socket), "duplicates")
+    answer = fetch(admin_socket(file, socket), "duplicates")
     if as_json:
         print_json(answer)
         return
@@ -129,15 +144,6 @@ def duplicates(file: str | None, as_json: bool, socket: str | None) -> None:
     left = answer["total"] - len(answer["listed"])
     rest = f", the oldest {left} of them in the log only" if left > 0 else ""
     click.echo(f"{answer['total']} possible duplicates{rest}", err=True)
-
-
-def _socket(file: str | None, given: str | None) -> str:
-    """The daemon's admin socket."""
-    if given is not None:
-        return given
-    from bridge.config import admin_socket
-
-    return admin_socket(file)
 
 
 @bridge.command("check")

@@ -35,6 +35,19 @@ def loaded(file: str | None) -> Config:
     return load(named(file), os.environ)
 
 
+def admin_socket(file: str | None, given: str | None) -> str:
+    """The daemon's admin socket: the one that was given, else the configuration's.
+
+    Raises:
+        ConfigError: the configuration's `admin:` cannot be used.
+    """
+    if given is not None:
+        return given
+    from bridge.config import admin_socket
+
+    return admin_socket(file)
+
+
 def print_json(value: Any) -> None:
     """Print for programs."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -8,8 +8,6 @@ import socket
 import stat
 from pathlib import Path
 
-from flask import Flask
-from gevent import pywsgi
 from gevent import socket as gevent_socket
 
 from bridge.errors import Refused
@@ -60,10 +58,3 @@ def _answers(path: str) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         return True
-
-
-def serve(listener: gevent_socket.socket, app: Flask) -> pywsgi.WSGIServer:
-    """Answer requests from now on, without an access log."""
-    server = pywsgi.WSGIServer(listener, app, log=None, error_log=None)
-    server.start()
-    return server

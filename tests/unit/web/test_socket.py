@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import json
 import socket
 import stat
 from pathlib import Path
 
-import gevent
 import pytest
 
-from bridge import admin_client
 from bridge.errors import Refused
-from bridge.web import app
-from bridge.web.socket import listen, serve
+from bridge.web.socket import listen
 
 
 def test_only_the_owner_may_open_it(tmp_path: Path):
@@ -50,30 +46,3 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
     with pytest.raises(Refused, match=r"cannot listen on .*: not a directory") as caught:
         listen(str(tmp_path / "file" / "run" / "admin.sock"))
     assert "admin.socket" in caught.value.hint
-
-
-def test_the_status_is_answered(tmp_path: Path):
-    path = str(tmp_path / "admin.sock")
-    listener = listen(path)
-    server = serve(listener, app(lambda: {"version": "1", "queues": []}, lambda: {"total": 0, "listed": []}))
-
-    def ask(request: bytes) -> bytes:
-        with gevent.socket.socket(socket.AF_UNIX) as end:
-            end.connect(path)
-            end.sendall(request)
-            parts = []
-            while part := end.recv(4096):
-                parts.append(part)
-        return b"".join(parts)
-
-    told = ask(b"GET /api/status HTTP/1.0\r\nHost: bridge\r\n\r\n")
-    assert json.loads(told.partition(b"\r\n\r\n")[2]) == {"version": "1", "queues": []}
-    told = ask(b"GET /api/duplicates HTTP/1.0\r\nHost: bridge\r\n\r\n")
-    assert json.loads(told.partition(b"\r\n\r\n")[2]) == {"total": 0, "listed": []}
-    assert ask(b"POST /api/status HTTP/1.0\r\nContent-Length: 0\r\n\r\n").startswith(b"HTTP/1.1 405 ")
-    assert ask(b"GET /nothing HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404 ")
-    # The command asks from a process of its own, here from a thread.
-    answer = gevent.get_hub().threadpool.apply(admin_client.fetch_status, (path,))
-    assert answer["version"] == "1"
-    server.stop()
-    listener.close()

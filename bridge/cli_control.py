@@ -1,0 +1,286 @@
+"""The commands that steer the running daemon: the verbs, limits, and who changed what.
+
+They ask over the admin socket and print a line for each queue; what is possible is for the daemon to say.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from bridge.cli_shared import admin_socket, print_json
+from bridge.errors import BridgeError, Exit
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+#: What lifts a limit.
+_NO_LIMIT = ("none", "off")
+
+_QUEUES = click.argument("queues", nargs=-1, metavar="[QUEUE]...")
+_SOCKET = click.option("--socket", metavar="PATH", help="The daemon's admin socket, instead of the configuration's.")
+_JSON = click.option("--json", "as_json", is_flag=True, help='{"answers": [...]} or {"error", "hint"}')
+_FORCE = click.option("--force", is_flag=True, help="Go without workers on the target; only for queues that are named.")
+_AT = click.option("--at", metavar="TIME", help="Not now: 02:30 is the next one by this machine's clock; or ISO 8601.")
+_BACKLOG = click.option(
+    "--when-backlog",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Not before at most N messages are ready in the old queue.",
+)
+
+
+def _common(command: _F) -> _F:
+    """The options that every verb has."""
+    for option in (
+        _SOCKET,
+        _JSON,
+        click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing."),
+        click.option("--reason", metavar="TEXT", help="Why; it stands in the journal."),
+        click.option("--all", "everything", is_flag=True, help="All queues in scope."),
+        _QUEUES,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_common
+@_FORCE
+@_AT
+@_BACKLOG
+@click.pass_obj
+def cutover(file: str | None, /, **given: Any) -> int:
+    """Send everything to the target from now on, each queue through its gate."""
+    return _ask("cutover", file, given)
+
+
+@click.command()
+@_common
+@_FORCE
+@_AT
+@_BACKLOG
+@click.option("--rate", metavar="RATE", help="At most so many messages, such as 20/s.")
+@click.option("--first", type=click.IntRange(1), metavar="N", help="The first N messages and no more.")
+@click.option("--percent", metavar="P", help="This share exactly, such as 10%; inline only.")
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help="The tasks of this name, or pattern; inline only.")
+@click.pass_obj
+def canary(file: str | None, /, rate: str | None, first: int | None, percent: str | None, **given: Any) -> int:
+    """Send a share to the target, the rest stays with the old workers. Without a share, the configuration's."""
+    shares = {"rate": rate, "first": first, "percent": percent, "tasks": list(given.pop("tasks")) or None}
+    share = {name: value for name, value in shares.items() if value is not None}
+    if len(share) > 1:
+        raise click.UsageError("--rate, --first, --percent and --task exclude each other")
+    return _ask("canary", file, given, **({"canary": share} if share else {}))
+
+
+@click.command()
+@_common
+@_FORCE
+@_AT
+@_BACKLOG
+@click.pass_obj
+def dual(file: str | None, /, **given: Any) -> int:
+    """Send everything to the legacy side and to the target: every task runs twice. Inline only."""
+    return _ask("dual", file, given)
+
+
+@click.command()
+@_common
+@click.pass_obj
+def legacy(file: str | None, /, **given: Any) -> int:
+    """Send nothing to the target from now on: the old workers have it all."""
+    return _ask("legacy", file, given)
+
+
+@click.command()
+@_common
+@click.option("--reverse", is_flag=True, help="Bring back what waits on the target, the ladder's ETA tasks too.")
+@click.pass_obj
+def rollback(file: str | None, /, reverse: bool, **given: Any) -> int:
+    """Go back to the old workers; with --reverse, bring back what still waits on the target."""
+    return _ask("rollback", file, given, **({"reverse": True} if reverse else {}))
+
+
+@click.command()
+@_common
+@click.pass_obj
+def pause(file: str | None, /, **given: Any) -> int:
+    """Move nothing until `resume`; the route stays."""
+    return _ask("pause", file, given)
+
+
+@click.command()
+@_common
+@click.pass_obj
+def resume(file: str | None, /, **given: Any) -> int:
+    """Go on after `pause`, on the route the queue has."""
+    return _ask("resume", file, given)
+
+
+@click.command()
+@_common
+@click.pass_obj
+def cancel(file: str | None, /, **given: Any) -> int:
+    """Take back what was postponed with --at or --when-backlog."""
+    return _ask("cancel", file, given)
+
+
+@click.command()
+@_common
+@click.pass_obj
+def rate(file: str | None, /, queues: tuple[str, ...], everything: bool, **given: Any) -> int:
+    """Limit queues to a rate: `bridge rate mail 500/s`; `none` lifts it.
+
+    --all is one limit for all queues together. Without arguments: the limits that are in force.
+    """
+    if not queues and not everything:
+        return _show_limits(file, given)
+    from bridge.units import parse_rate
+
+    *names, limit = queues or ("",)
+    try:
+        wanted = None if limit.lower() in _NO_LIMIT else limit
+        if wanted is not None:
+            parse_rate(wanted)
+    except ValueError as why:
+        raise click.UsageError(
+            f"the last word is the rate: found {limit!r} ({why}); allowed: such as 500/s or 300/m, or none"
+        ) from None
+    return _ask("rate", file, {**given, "queues": tuple(names), "everything": everything}, rate=wanted)
+
+
+@click.command()
+@_QUEUES
+@click.option("--json", "as_json", is_flag=True, help='[{"at", "queue", "verb", "before", "after", "by", ...}, ...]')
+@_SOCKET
+@click.pass_obj
+def changes(file: str | None, queues: tuple[str, ...], as_json: bool, socket: str | None) -> None:
+    """List who changed what, through which door and why: the last 200, newest last."""
+    from bridge.admin_client import fetch_status
+
+    made = fetch_status(admin_socket(file, socket)).get("changes", [])
+    listed = [change for change in made if not queues or change["queue"] in queues]
+    if as_json:
+        print_json(listed)
+        return
+    for change in listed:
+        click.echo(_change_line(change))
+
+
+# -- asking and telling
+# --------------------------------------------------------------------------------------------------
+
+
+def _ask(name: str, file: str | None, given: Mapping[str, Any], **more: Any) -> int:
+    """Ask for a verb and print the answers; 1 where a queue was refused."""
+    from bridge.admin_client import post
+    from bridge.instants import show_instant
+
+    body, due = _body(given), _due(given.get("at"))
+    body |= more | ({} if due is None else {"at": due.isoformat()})
+    socket = admin_socket(file, given["socket"])
+    try:
+        answers = post(socket, name, body)
+    except BridgeError as fault:
+        if not given["as_json"]:
+            raise
+        print_json({"error": str(fault), "hint": fault.hint})
+        return fault.exit_code
+    if given["as_json"]:
+        print_json({"answers": answers})
+    else:
+        if due is not None:
+            click.echo(f"at {show_instant(due, datetime.now(UTC))}:")
+        for answer in answers:
+            click.echo(answer_line(answer))
+        _tell_sum(answers)
+    return Exit.REFUSED if any(answer["outcome"] == "refused" for answer in answers) else Exit.DONE
+
+
+def _body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a verb in the body, from the options."""
+    names = list(given["queues"])
+    if bool(names) == bool(given["everything"]):
+        raise click.UsageError("name queues or give --all" + (", not both" if names else ""))
+    body: dict[str, Any] = {"queues": names} if names else {"all": True}
+    for key in ("reason", "dry_run", "force", "when_backlog"):
+        if given.get(key) not in (None, False):
+            body[key] = given[key]
+    behind = os.environ.get("SUDO_USER")
+    if behind and behind != _own_name():
+        # The kernel tells the daemon who we are; who is behind sudo only we can say.
+        body["by"] = behind
+    return body
+
+
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def _due(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    from bridge.instants import ALLOWED, parse_instant
+
+    try:
+        return parse_instant(text, datetime.now(UTC))
+    except ValueError as why:
+        raise click.UsageError(f"--at: found {text!r} ({why}); allowed: {ALLOWED}") from None
+
+
+def answer_line(answer: Mapping[str, Any]) -> str:
+    """One answer as one line: queue, outcome, what the route was and is, why, what to do, what can be asked next."""
+    queue = "all queues together" if answer["queue"] == "*" else answer["queue"]
+    after = f"{answer['route']}, paused" if answer["paused"] else answer["route"]
+    changed = answer["outcome"] in ("done", "would") and answer["before"] != after
+    route = f" {answer['before']} -> {after}" if changed else f" {after}" if after else ""
+    text = answer["text"].removeprefix(f'queue "{answer["queue"]}": ')
+    line = f"{queue}: {answer['outcome']}{route}" + (f": {text}" if text else "")
+    if answer["hint"]:
+        line += f" ({answer['hint']})"
+    return f"{line}; next: {', '.join(answer['next'])}" if answer["next"] else line
+
+
+def _tell_sum(answers: list[dict[str, Any]]) -> None:
+    """For many queues, how many came to what."""
+    if len(answers) > 1:
+        outcomes = [answer["outcome"] for answer in answers]
+        told = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
+        click.echo(f"{len(answers)} queues: {told}", err=True)
+    elif not answers:
+        click.echo("no queue is in scope", err=True)
+
+
+def _change_line(change: Mapping[str, str]) -> str:
+    at = datetime.fromisoformat(change["at"]).astimezone()
+    queue = "all queues together" if change["queue"] == "*" else change["queue"]
+    before, after = change["before"], change["after"]
+    what = f"{before} -> {after}" if before != after else after
+    line = f"{at:%Y-%m-%d %H:%M:%S %z} {queue}: {change['verb']} {change['outcome']} {what}".rstrip()
+    line += f", by {change['by']} ({change['door']})"
+    if change["reason"]:
+        line += f", because: {change['reason']}"
+    return f"{line}: {change['text']}" if change["outcome"] == "refused" and change["text"] else line
+
+
+def _show_limits(file: str | None, given: Mapping[str, Any]) -> int:
+    from bridge.admin_client import fetch_status
+    from bridge.units import show_rate
+
+    status = fetch_status(admin_socket(file, given["socket"]))
+    limits = {queue["name"]: queue["limit"] for queue in status["queues"] if queue.get("limit") is not None}
+    if given["as_json"]:
+        print_json({"all": status.get("limit"), "queues": limits})
+        return Exit.DONE
+    whole = status.get("limit")
+    click.echo(f"all queues together: {'no limit' if whole is None else f'at most {show_rate(whole)}'}")
+    for name, limit in limits.items():
+        click.echo(f"{name}: at most {show_rate(limit)}")
+    return Exit.DONE
