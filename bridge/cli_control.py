@@ -208,8 +208,9 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
         raise click.UsageError("name queues or give --all" + (", not both" if names else ""))
     body: dict[str, Any] = {"queues": names} if names else {"all": True}
     for key in ("reason", "dry_run", "force", "when_backlog"):
-        if given.get(key) not in (None, False):
-            body[key] = given[key]
+        value = given.get(key)
+        if value is not None and value is not False:
+            body[key] = value
     behind = os.environ.get("SUDO_USER")
     if behind and behind != _own_name():
         # The kernel tells the daemon who we are; who is behind sudo only we can say.

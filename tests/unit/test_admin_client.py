@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bridge import admin_client
-from bridge.admin_client import fetch_status
-from bridge.errors import AccessRefused, Unreachable
+from bridge.admin_client import fetch_status, post
+from bridge.errors import AccessRefused, Refused, Unreachable
 
 Serve = Callable[[bytes | None], str]
 
@@ -69,6 +69,33 @@ def test_another_answer_is_no_status(serve: Serve, given: bytes, why: str) -> No
     with pytest.raises(Unreachable, match=why) as caught:
         fetch_status(serve(given))
     assert caught.value.hint
+
+
+def test_a_refusal_of_the_daemon_is_its_own_sentence(serve: Serve) -> None:
+    with pytest.raises(Refused, match="another is the active one") as caught:
+        fetch_status(serve(answer(b'{"error": "another is the active one", "hint": "ask it"}', "503 Busy")))
+    assert caught.value.hint == "ask it"
+
+
+def test_a_verb_is_posted_as_json(serve: Serve, tmp_path: Path) -> None:
+    refused = b'{"answers": [{"outcome": "refused"}]}'
+    assert post(serve(answer(refused, "409 Conflict")), "cutover", {"all": True}) == [{"outcome": "refused"}]
+    asked = (tmp_path / "request").read_bytes()
+    assert asked.startswith(b"POST /api/cutover HTTP/1.1\r\nHost: bridge\r\n")
+    assert b"Content-Type: application/json\r\n" in asked
+    assert b"User-Agent: bridge-cli/" in asked
+
+
+def test_an_answer_without_answers_is_none(serve: Serve) -> None:
+    with pytest.raises(Unreachable, match=r"the answer is no cutover \(HTTP 200\)"):
+        post(serve(answer(b"{}")), "cutover", {"all": True})
+
+
+def test_a_verb_that_was_not_answered_may_have_been_done(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_client, "_PATIENCE_WITH_VERBS", 0.05)
+    with pytest.raises(Unreachable, match=r"does not answer within 0\.05 s") as caught:
+        post(serve(None), "cutover", {"all": True})
+    assert "bridge changes" in caught.value.hint
 
 
 def test_a_daemon_that_is_stuck_is_not_waited_for_long(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
