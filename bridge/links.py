@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.link import Link
-from bridge.old_queues import OldQueues
+from bridge.queue_look import QueueLook
 from bridge.way import Kind
 
 
@@ -22,7 +22,7 @@ class Links:
         self.forward = make(Kind.FORWARD, False)
         self.legacy = make(Kind.LEGACY, False) if inline else None
         #: The queues that the way back writes to.
-        self.old = OldQueues(self.forward.source if self.legacy is None else self.legacy.target)
+        self.old = QueueLook(self.forward.source if self.legacy is None else self.legacy.target)
         self._back: Link | None = None
         self._on_change: Callable[[], None] = lambda: None
         self._on_alert: Callable[[set[int]], None] = lambda _numbers: None

@@ -32,6 +32,7 @@ class Delivery(NamedTuple):
 
     tag: int
     redelivered: bool
+    #: Both as they stood on the wire: bytes that are not UTF-8 are surrogates.
     exchange: str
     routing_key: str
     #: Payload of its content header.
@@ -91,7 +92,7 @@ class DeliveryWire:
         exchange = buffer[at + 10 : at + 10 + buffer[at + 9]]
         at += 10 + len(exchange)
         key = buffer[at + 1 : at + 1 + buffer[at]]
-        self._key = exchange.decode(errors="replace"), key.decode(errors="replace")
+        self._key = exchange.decode(errors="surrogateescape"), key.decode(errors="surrogateescape")
         self._gathered = Gathered(tag, bits & 1)
 
     def _gather(self, kind: int, wire: bytes) -> None:
@@ -201,6 +202,14 @@ class Reader:
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Ack a message (and with `multiple` all before it); on a stream that only makes room for more."""
         self._connection.send(frames.ack(CHANNEL, tag, multiple=multiple))
+
+    def cancel(self) -> None:
+        """Have no more messages come; those that came before wait to be taken.
+
+        Raises:
+            Unreachable: the connection is lost.
+        """
+        self._channel.cancel(TAG)
 
     def close(self) -> None:
         """Leave; what is not acked is back in its queue then."""

@@ -1,4 +1,6 @@
-"""The queues that are brought back into, looked at before anything is taken for them (design, sections 3 and 7)."""
+"""Looks at queues by name: those that are brought back into, before anything is taken for them, and the ladder's levels
+(design, sections 3 and 7).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ from bridge.amqp import Channel, ChannelClosed, Connection
 CHANNEL = 2
 
 
-class OldQueues:
-    """Looks at queues of the old side over a channel of its own.
+class QueueLook:
+    """Looks at the queues of one vhost over a channel of its own.
 
     Args:
-        connection: the old side.
+        connection: to it.
         number: of the channel.
     """
 
@@ -22,14 +24,14 @@ class OldQueues:
         self.connection = connection
         self._number = number
         self._channel: Channel | None = None
-        # One question at a time: the channel is shared by all queues.
+        # One question at a time: the channel is shared by all who ask.
         self._lock = RLock()
 
     def ready(self, queue: str) -> int | None:
         """How many messages are ready in a queue; None when it does not exist.
 
         Raises:
-            BridgeError: the old side does not answer, or does not let us look.
+            BridgeError: the broker does not answer, or does not let us look.
         """
         with self._lock:
             if self._channel is None or self._channel.closed.is_set():
