@@ -15,7 +15,9 @@ import enum
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,7 @@ from bridge.apart import setter
 from bridge.clock import ClockWatch
 from bridge.config import Config
 from bridge.config_sections import BackupSide
-from bridge.control import Control
+from bridge.control import Control, Request
 from bridge.core.pace import Budget
 from bridge.core.route import VERB_OF, Layout, Verb
 from bridge.delayed import Exits
@@ -124,6 +126,7 @@ class Daemon:
         self.discovery = Discovery(config, self.links, shared, target)
         addresses = str(config.source.amqp[0]), str(config.target.amqp[0])
         self.control = Control(config.instance, self.links, shared, addresses, self.discovery.all, self.clock)
+        self.discovery.appeared, self.discovery.gone = self.control.appeared, self.control.gone
         self.throttles = Throttles(
             config.throttle, self.exits.ready, lambda: self.link.target.blocked, self.discovery.all
         )
@@ -205,6 +208,7 @@ class Daemon:
         self.discovery.refresh()
         self.links.start()
         gevent.spawn(self._every, GATE, self._ask_gates)
+        gevent.spawn(self._every, REPORT, lambda: self.control.tick(datetime.now(UTC)))
         gevent.spawn(self._every, DISCOVER, self._discover)
         gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
         gevent.spawn(self._every, REPORT, self._report)
@@ -214,11 +218,17 @@ class Daemon:
 
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
         """Do something again and again until the end; a `BridgeError` is said and does not end it."""
-        try:
+        with self._guarded():
             while True:
                 self._attempt(act)
                 if self._stopping.wait(seconds):
                     return
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """What nobody foresaw ends the daemon, with its reason."""
+        try:
+            yield
         except Exception as fault:
             log.error("stopping, because of an unexpected error: %s: %s", type(fault).__name__, fault)
             log.debug("traceback", exc_info=True)
@@ -226,7 +236,7 @@ class Daemon:
             self._stopping.set()
             self.commands.put((Command.STOP, "an unexpected error"))
 
-    def _attempt(self, act: Callable[[], None]) -> None:
+    def _attempt(self, act: Callable[[], object]) -> None:
         """Do something that is done again later: its failure is said, and ends neither the daemon nor what moves."""
         try:
             act()
@@ -259,7 +269,13 @@ class Daemon:
                 self._reload()
             else:
                 verb = Verb.CUTOVER if command is Command.CUTOVER else Verb.LEGACY
-                self.control.apply(verb, self.discovery.all(), by)
+                # Gates may take long: the next signal does not wait for them.
+                gevent.spawn(self._ask, Request(verb, None, by, "signal"))
+
+    def _ask(self, request: Request) -> None:
+        """Carry out a verb that no answer is waited for; each answer is in the log and the journal."""
+        with self._guarded():
+            self._attempt(lambda: self.control.ask(request))
 
     def _sentence(self) -> str:
         """One line for `systemctl status`."""
@@ -305,8 +321,11 @@ class Daemon:
             logs.set_up(config.log.level, config.log.format)
             before, self.config = self.config, config
             self.throttles.reload(config.throttle)
+            wanted: defaultdict[Verb, list[str]] = defaultdict(list)
             for subscription, route in self.discovery.reload(before, config):
-                self.control.apply(VERB_OF[route], [subscription], "reload")
+                wanted[VERB_OF[route]].append(subscription.queue)
+            for verb, queues in wanted.items():
+                self._ask(Request(verb, tuple(queues), "reload", "reload"))
             self._attempt(self.discovery.refresh)
             log.info("reloaded %s", self.file)
         self._notify.ready(self._sentence())

@@ -9,7 +9,7 @@ import gevent
 
 from bridge import sides
 from bridge.config import Config
-from bridge.config_sections import CapPriority
+from bridge.config_sections import CapPriority, WhenAway
 from bridge.core.route import Route
 from bridge.core.scope import left_alone
 from bridge.delayed import CHANNEL
@@ -39,6 +39,11 @@ class Discovery:
         self._subscriptions: dict[str, Subscription] = {}
         self._numbers: dict[int, Subscription] = {}
         self._left_alone: dict[str, str] = {}
+        #: Called with a queue that comes into scope and its configured route, and with one that leaves it.
+        self.appeared: Callable[[Subscription, Route], None] = lambda _subscription, _route: None
+        self.gone: Callable[[Subscription], None] = lambda _subscription: None
+        #: Called with a queue whose state changed, and its states before and after.
+        self.on_state: Callable[[Subscription, str, str], None] = lambda _subscription, _before, _after: None
 
     def lost_features(self) -> list[str]:
         """What is missing because an HTTP API is not configured."""
@@ -69,6 +74,7 @@ class Discovery:
         for name in self._subscriptions.keys() - names:
             subscription = self._subscriptions.pop(name)
             log.info('queue "%s": gone from the source or from the scope', name)
+            self.gone(subscription)
             subscription.end()
             gevent.spawn(self._forget, subscription)
 
@@ -102,17 +108,16 @@ class Discovery:
         number = next(n for n in range(FIRST_NUMBER, 1 << 16) if n not in self._numbers)
         subscription = Subscription(name, number, self._terms(name), self._links, self._shared)
         self._subscriptions[name] = self._numbers[number] = subscription
-        route = self._config.setting_for(name).route
-        if Route(route) is not Route.LEGACY:
-            subscription.hold(Route(route), "not asked yet")
-            subscription.may_have_crashed()
         log.info('queue "%s": in scope', name)
+        subscription.on_state = self.on_state
+        self.appeared(subscription, self._config.setting_for(name).route)
         gevent.spawn(subscription.run)
 
     def _terms(self, name: str) -> Terms:
         config = self._config
         setting = config.setting_for(name)
-        share = None if setting.canary is None else Share(setting.canary.rate, setting.canary.first)
+        canary = setting.canary
+        share = None if canary is None else Share(canary.rate, canary.first, canary.percent, canary.tasks)
         return Terms(
             setting.target,
             share,
@@ -120,6 +125,7 @@ class Discovery:
             config.relay.window,
             config.relay.priority,
             config.eta.cap_priority is CapPriority.AUTO,
+            config.dual.when_away is WhenAway.DEGRADE,
         )
 
     # -- waking and ending
@@ -168,7 +174,7 @@ class Discovery:
             was, now = before.setting_for(name), config.setting_for(name)
             subscription.set_terms(self._terms(name))
             if (was.route, was.canary) != (now.route, now.canary):
-                yield subscription, Route(now.route)
+                yield subscription, now.route
 
 
 def target_type(target: Management | None, vhost: str) -> Callable[[str], str | None]:

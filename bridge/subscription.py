@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -22,12 +23,14 @@ from bridge.core.counts import Counts
 from bridge.core.pace import First, Free, Limit, Limited, Pace, Rate, in_flight
 from bridge.core.relay import Relay
 from bridge.core.route import Facts, Route, State, gate
+from bridge.core.split import Split
 from bridge.errors import BridgeError, Refused
 from bridge.link import Link
 from bridge.links import Links
 from bridge.mover import Mover
-from bridge.shared import Shared
+from bridge.shared import Faulted, Shared
 from bridge.terms import Share, Terms
+from bridge.two_sides import TwoSides
 from bridge.way import Kind, Rest, Way
 
 log = logging.getLogger("bridge.subscription")
@@ -76,6 +79,9 @@ class Subscription:
         self._ahead = Mover(self, self._way_ahead, self.counts, shared, terms, links.apart)
         self._behind = Mover(self, self._way_back, self.back_counts, shared, terms, links.apart)
         self._brings_back = False
+        self._sides = TwoSides(self, links)
+        #: Counts up whenever a canary begins anew.
+        self._anew = 0
         #: When the old queue refused what was brought back (monotonic seconds), and how many it had ready then.
         self._full_at: float | None = None
         self._full: int | None = None
@@ -119,8 +125,8 @@ class Subscription:
         ahead, behind = (0 if mover.relay is None else mover.relay.waiting for mover in (self._ahead, self._behind))
         return ahead, behind
 
-    def facts(self) -> Facts:
-        """What the gate asks of the target, looked up now; our exit is bound on the way.
+    def facts(self, *, bind: bool = True) -> Facts:
+        """What the gate asks of the target, looked up now; our exit is bound on the way, unless `bind` is False.
 
         Raises:
             BridgeError: the target does not answer.
@@ -132,7 +138,7 @@ class Subscription:
         consumers = self._shared.exits.consumers(target)
         kind = self._shared.target_type(target) if consumers is not None else None
         exit_fault = self._shared.exits.fault or ""
-        if consumers is not None and not exit_fault and kind in (None, "quorum"):
+        if bind and consumers is not None and not exit_fault and kind in (None, "quorum"):
             try:
                 self._shared.exits.bind(target)
             except Refused as fault:
@@ -174,6 +180,7 @@ class Subscription:
         """Move to another route, or pause; the traffic follows."""
         if state.route is not self.route or (state.route is Route.CANARY and state.paused is self.paused):
             self.canary_taken = 0
+            self._anew += 1
         self.route, self.paused = state.route, state.paused
         self.wanted = None
         if self.route is Route.REVERSE and not self._brings_back:
@@ -186,6 +193,7 @@ class Subscription:
         if share != self.share:
             self.share = share
             self.canary_taken = 0
+            self._anew += 1
             self.wake()
 
     def set_limit(self, rate: float | None) -> None:
@@ -276,11 +284,9 @@ class Subscription:
             return stopped
         links = self._links
         if self.route in _FORWARD and not self.canary_done:
-            if self.throttled:
-                return Rest("throttled", self.throttled)
-            if self._behind.on is not None:
-                return Rest("waiting", "for what is being brought back to stop")
-            return self._way(Kind.FORWARD, links.forward, self.queue, self.terms.target)
+            if links.legacy is not None and self.route is not Route.QUORUM:
+                return self._way_to_both(links.legacy)
+            return self._way_to_target()
         if links.legacy is not None:
             return self._way(Kind.LEGACY, links.legacy, self.queue, self.queue)
         if self.canary_done:
@@ -288,6 +294,23 @@ class Subscription:
         if self.wanted is not None:
             return Rest("waiting", f"for the gate to {self.wanted}: {self._gate}")
         return Rest("idle", f"route {self.route}: the old workers have this queue")
+
+    def _way_to_target(self, **how: Any) -> Way | Rest:
+        if self.throttled:
+            return Rest("throttled", self.throttled)
+        if self._behind.on is not None:
+            return Rest("waiting", "for what is being brought back to stop")
+        return self._way(Kind.FORWARD, self._links.forward, self.queue, self.terms.target, **how)
+
+    def _way_to_both(self, legacy: Link) -> Way | Rest:
+        """Inline: to one side or the other, or to both; while one takes nothing, perhaps to the other alone."""
+        course = self._sides.course(self.route, self.throttled, degrade=self.terms.degrade)
+        if isinstance(course, Rest):
+            return course
+        degraded = self.route is Route.DUAL and not (course.target and course.legacy)
+        if course.target:
+            return self._way_to_target(leg=course.legacy, degraded=degraded, note=course.note)
+        return self._way(Kind.LEGACY, legacy, self.queue, self.queue, degraded=degraded, note=course.note)
 
     def _way_back(self) -> Way | Rest:
         """From the target's queue to the old side."""
@@ -301,10 +324,11 @@ class Subscription:
             return Rest("waiting", "for what is still moved to the target to stop")
         return self._way(Kind.BACK, self._links.back, self.terms.target, self.queue)
 
-    def _way(self, kind: Kind, link: Link, reads: str, writes: str) -> Way:
-        share = self._share if self.route is Route.CANARY and kind is Kind.FORWARD else None
+    def _way(self, kind: Kind, link: Link, reads: str, writes: str, **how: Any) -> Way:
+        canary = self.route is Route.CANARY and kind is Kind.FORWARD
+        share, anew = (self._share, self._anew) if canary else (None, 0)
         rates = [limit.rate for limit in self._limits(kind) if limit.rate is not None]
-        return Way(kind, self.route, link, reads, writes, self.terms, share, min(rates, default=None))
+        return Way(kind, self.route, link, reads, writes, self.terms, share, min(rates, default=None), anew=anew, **how)
 
     def _limits(self, kind: Kind) -> list[Limit]:
         """What holds messages back on such a way, in force or not."""
@@ -316,7 +340,8 @@ class Subscription:
     def pace(self, way: Way, window: int) -> Pace:
         """How much may be taken on this way, at most `window` at once."""
         now = time.monotonic()
-        share = way.share
+        # With two sides the share is chosen from what comes; nothing is left to others.
+        share = None if way.leg else way.share
         self._shared.limit.queues = self._links.forward.queues
         limits = [limit for limit in self._limits(way.kind) if limit.rate is not None]
         window = in_flight(limits, window)
@@ -331,11 +356,41 @@ class Subscription:
         """The target is ready for this queue, or a `Refused` says what is missing; workers may have gone meanwhile."""
         if way.kind is Kind.BACK:
             self._verify_back()
-        if way.kind is not Kind.FORWARD:
-            return
-        refused = gate(dataclasses.replace(self.facts(), consumers_wanted=0))
+        if way.kind is Kind.LEGACY or way.leg:
+            self._verify_legacy()
+        if way.kind is Kind.FORWARD:
+            self._verify_target(way)
+
+    def _verify_target(self, way: Way) -> None:
+        side = self._links.forward.target.name
+        try:
+            refused = gate(dataclasses.replace(self.facts(), consumers_wanted=0))
+        except BridgeError as fault:
+            if way.leg:
+                raise Faulted(str(fault), hint=fault.hint, side=side) from None
+            raise
+        if refused is not None and way.leg:
+            raise Faulted(refused.text, hint=refused.hint, side=side)
         if refused is not None:
             raise Refused(refused.text, hint=refused.hint)
+
+    def _verify_legacy(self) -> None:
+        """Inline: the queue of the old workers is there, or nothing is taken for it."""
+        old = self._links.old
+        if old.ready(self.queue) is None:
+            raise Faulted(
+                f'queue "{self.queue}" does not exist on the legacy side: nothing is taken for it',
+                hint=f'declare "{self.queue}" in the legacy vhost: start its old workers once',
+                side=old.connection.name,
+            )
+
+    def split(self, way: Way) -> Split | None:
+        """Who gets each message, where there are two live sides."""
+        return self._sides.split(way, self.canary_taken)
+
+    def failed(self, way: Way, fault: BridgeError) -> None:
+        """A subscription ended, or did not begin, because something failed."""
+        self._sides.failed(way, fault)
 
     def _verify_back(self) -> None:
         """The old queue is there and has room, as far as can be seen; nothing is taken for it before."""
@@ -361,7 +416,12 @@ class Subscription:
         surprise = relay.surprise
         if way.kind is Kind.BACK and surprise is not None and surprise.reason == "nacked":
             self._full_at = time.monotonic()
-        if way.share is not None and self.route is Route.CANARY:
+        taken = self._sides.left(relay)
+        if way.share is None or self.route is not Route.CANARY or way.anew != self._anew:
+            return
+        if taken is not None:
+            self.canary_taken = taken
+        else:
             self.canary_taken += relay.taken - len(relay.ledger)
 
     def said(self, before: str, after: str) -> None:

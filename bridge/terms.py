@@ -7,13 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a canary takes: messages a second, or the first so many."""
+    """What a canary takes: messages a second, the first so many, and inline a share or the tasks of some names."""
 
     rate: float | None = None
     first: int | None = None
+    #: Per cent.
+    percent: float | None = None
+    #: Names, or shell patterns.
+    tasks: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        return f"at most {self.rate:g}/s" if self.rate is not None else f"the first {self.first}"
+        if self.rate is not None:
+            return f"at most {self.rate:g}/s"
+        if self.first is not None:
+            return f"the first {self.first}"
+        if self.percent is not None:
+            return f"{self.percent:g} %"
+        return "the tasks " + ", ".join(self.tasks or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +36,5 @@ class Terms:
     window: int
     priority: int
     cap_priority: bool
+    #: Inline: `dual` goes on with the living side while the other takes nothing.
+    degrade: bool = False

@@ -19,9 +19,7 @@ class Gate(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the gate asks about both ends of a queue. For the target's gate only the upper fields count, for the way
-    back only the lower.
-    """
+    """What the gates ask about a queue and its ends; the way back asks for `back_fault` alone."""
 
     queue: str
     target: str
@@ -36,10 +34,8 @@ class Facts:
     alarm: str = ""
     #: Why the queue is faulted on the way it goes now, empty when it is not.
     fault: str = ""
-    #: Whether the queue that the way back writes to is there.
-    old_exists: bool = True
-    #: Why the broker of that queue takes nothing now, empty when it does.
-    old_alarm: str = ""
+    #: Why nothing can be brought back to the old side now, empty when it can.
+    back_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +91,12 @@ def _workers(facts: Facts) -> Refused | None:
     )
 
 
-def _old_alarm(facts: Facts) -> Refused | None:
-    if not facts.old_alarm:
+def _way_back(facts: Facts) -> Refused | None:
+    if not facts.back_fault:
         return None
     return Refused(
-        f'queue "{facts.queue}": its broker takes no publishes now: {facts.old_alarm}',
-        "clear the alarm on the old side, then ask again",
-    )
-
-
-def _old_there(facts: Facts) -> Refused | None:
-    if facts.old_exists:
-        return None
-    return Refused(
-        f'queue "{facts.queue}" does not exist on the old side: nothing can go back into it',
-        f'declare "{facts.queue}" there again: start its old workers once',
+        f'queue "{facts.queue}": nothing can be brought back now: {facts.back_fault}',
+        "the old queue must be there, and its broker take publishes: see the reason",
     )
 
 
@@ -117,7 +104,7 @@ def _old_there(facts: Facts) -> Refused | None:
 CHECKS: dict[Gate, tuple[Callable[[Facts], Refused | None], ...]] = {
     Gate.NONE: (),
     Gate.TARGET: (_alarm, _there, _quorum, _exit, _workers),
-    Gate.BACK: (_old_alarm, _old_there),
+    Gate.BACK: (_way_back,),
 }
 
 

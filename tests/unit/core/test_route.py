@@ -34,7 +34,7 @@ from bridge.core.route import (
 
 GOOD = Facts("mail", "mail-v2", consumers=2, type="quorum", exit_fault="", consumers_wanted=1)
 #: Facts with which each gate stays closed.
-CLOSED = dataclasses.replace(GOOD, consumers=0, old_exists=False)
+CLOSED = dataclasses.replace(GOOD, consumers=0, back_fault="disk alarm")
 TO = {
     Verb.CUTOVER: Route.QUORUM,
     Verb.CANARY: Route.CANARY,

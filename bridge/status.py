@@ -1,0 +1,97 @@
+"""The one snapshot of all numbers at one moment: whatever shows something renders from it.
+
+Other rooms add what is theirs: `Control.more` for the whole, `Control.more_of_queue` for each queue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bridge import __version__
+from bridge.core.counts import Counts
+from bridge.verbs import state_of
+
+if TYPE_CHECKING:
+    from bridge.control import Control
+    from bridge.records import Plan
+    from bridge.subscription import Subscription
+
+
+def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datetime) -> dict[str, Any]:
+    """All numbers at one moment; `now` is the time, in UTC."""
+    queues = [queue(control, subscription, now) for subscription in subscriptions]
+    summed = ("in_flight", "rate", *(field.name for field in fields(Counts)))
+    forward, shared = control.links.forward, control.shared
+    source, target = forward.source, forward.target
+    stream, jump = shared.stream, control.clock.last
+    told: dict[str, Any] = {
+        "version": __version__,
+        "instance": control.instance,
+        "layout": control.layout.value,
+        "state": control.state,
+        "standby": control.standby,
+        "since": stamp(control.since),
+        "pid": os.getpid(),
+        "source": _side(control.addresses[0], source.closed.is_set(), source.reason, None),
+        "target": _side(control.addresses[1], target.closed.is_set(), target.reason, target.blocked),
+        "ladder": {"fault": shared.exits.fault, "warning": shared.exits.warning},
+        "backup": None if stream is None else {"required": stream.required, "fault": stream.fault},
+        "clock": {
+            "jumps": control.clock.jumps,
+            "last": None if jump is None else {"seconds": round(jump.seconds, 3), "at": stamp(jump.at)},
+        },
+        "lost_features": control.lost_features,
+        "reload_fault": control.reload_fault,
+        "limit": control.limit,
+        "totals": {name: sum(queue[name] for queue in queues) for name in summed},
+        "queues": queues,
+        "changes": control.changes.as_json(),
+    }
+    for more in control.more:
+        told.update(more())
+    return told
+
+
+def queue(control: Control, subscription: Subscription, now: datetime) -> dict[str, Any]:
+    """One queue's part of the snapshot."""
+    relay, record = subscription.relay, control.records.of(subscription)
+    told: dict[str, Any] = {
+        "name": subscription.queue,
+        "target": subscription.terms.target,
+        "route": subscription.route.value,
+        "paused": subscription.paused,
+        "state": subscription.state,
+        "why": subscription.why,
+        "since": stamp(subscription.since),
+        "by": record.by,
+        "reason": record.reason,
+        "changed_at": None if record.changed_at is None else stamp(record.changed_at),
+        "planned": None if record.plan is None else _planned(control, subscription, record.plan, now),
+        "next": control.verbs.offered(subscription, state_of(subscription)),
+        "limit": subscription.limit,
+        "in_flight": subscription.in_flight,
+        "rate": round(subscription.rate(), 1),
+        "window": relay.pace.prefetch if relay else None,
+        "confirm_ms": round(relay.ledger.lag * 1000, 3) if relay else None,
+        **asdict(subscription.counts),
+    }
+    for more in control.more_of_queue:
+        told.update(more(subscription))
+    return told
+
+
+def stamp(at: datetime) -> str:
+    """A time, to the second."""
+    return at.isoformat(timespec="seconds")
+
+
+def _planned(control: Control, subscription: Subscription, plan: Plan, now: datetime) -> dict[str, Any]:
+    return {**plan.as_json(), "waits_for": control.postponed.waits_for(subscription, plan, now)}
+
+
+def _side(address: str, closed: bool, reason: str, blocked: str | None) -> dict[str, Any]:
+    return {"url": address, "connected": not closed, "reason": reason if closed else blocked}
