@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import copy
 import io
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from bridge import status_view
@@ -33,6 +36,15 @@ STATUS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 def shown(status: dict[str, Any], width: int = 160) -> list[str]:
     out = io.StringIO()
     status_view.show(status, Console(file=out, width=width))
@@ -52,11 +64,67 @@ def test_what_is_wrong_comes_before_the_table() -> None:
 def test_each_queue_has_a_row_and_the_sum_has_one() -> None:
     rows = [line.split() for line in shown(STATUS)[4:]]
     assert rows == [
-        "queue route state in flight moved converted rate why it is not moving".split(),
+        "queue route state in flight moved converted rate why it is not moving, and what else is set".split(),
         "mail -> mail-v2 quorum moving 3 1200 400 201.2/s".split(),
         "[b]img[/b] legacy idle 3 1200 400 201.2/s route is legacy".split(),
         "total 3 1200 400 201.2/s".split(),
     ]
+
+
+def test_a_standby_says_so_first() -> None:
+    lines = shown({**STATUS, "state": "standby", "standby": "host h1, pid 4, is the active one since 10:00"})
+    assert lines[0] == "on standby: host h1, pid 4, is the active one since 10:00"
+    assert lines[1].startswith("bridge 0.1.0, instance main, pid 4711: standby since ")
+
+
+def test_what_holds_for_all_queues_is_said_above() -> None:
+    status = {
+        **STATUS,
+        "target": {"url": "amqp://u:***@new:5672/q", "connected": True, "reason": "memory"},
+        "legacy": {"url": "amqp://u:***@old:5672/l", "connected": False, "reason": None},
+        "control": {"fault": "the queue is full"},
+        "ladder": {"fault": "no exit", "warning": None},
+        "backup": None,
+        "reload_fault": "route: found 'x'",
+        "limit": 500.0,
+    }
+    assert shown(status)[2:9] == [
+        "target amqp://u:***@new:5672/q connected, takes no publishes: memory",
+        "legacy amqp://u:***@old:5672/l not connected: no reason known",
+        "state is not saved: the queue is full",
+        "ladder: no exit",
+        "the file is not in force: route: found 'x'",
+        "limit: at most 500/s, all queues together",
+        "without: discovery of new queues: source.api is not set",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "remarks"),
+    [
+        ({"state": "paused", "why": "paused; the route is quorum"}, "paused; the route is quorum"),
+        ({"state": "throttled", "why": "memory alarm", "limit": 5.0}, "memory alarm; at most 5/s"),
+        (
+            {"planned": {"verb": "cutover", "waits_for": "for 02:30", "refused": ""}},
+            "cutover is planned: waits for 02:30",
+        ),
+        (
+            {"planned": {"verb": "cutover", "waits_for": "", "refused": "no workers"}},
+            "cutover is planned: due, refused so far: no workers",
+        ),
+        ({"waits_for": ["12 ready", "a consumer"], "drained": False}, "not drained: 12 ready and 1 more"),
+        ({"waits_for": ["12 ready"], "drained": False}, "not drained: 12 ready"),
+        ({"waits_for": [], "drained": True}, ""),
+        ({"by": "alice@h1", "changed_at": "2026-11-22T12:05:00+00:00"}, "by alice@h1, 11-22 12:05"),
+        ({"by": "", "changed_at": None, "planned": None, "limit": None}, ""),
+    ],
+)
+def test_what_else_is_set_stands_in_the_row(more: dict[str, Any], remarks: str) -> None:
+    queue = {**STATUS["queues"][0], "target": "mail", **more}
+    row = shown({**STATUS, "queues": [queue]})[-2].split()
+    state = "drained" if more.get("drained") else more.get("state", "moving")
+    assert row[:3] == ["mail", "quorum", state]
+    assert " ".join(row[7:]) == remarks
 
 
 def test_a_narrow_screen_loses_no_text() -> None:
