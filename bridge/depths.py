@@ -15,7 +15,7 @@ from bridge import snapshot
 from bridge.errors import BridgeError
 from bridge.management import Management, path
 
-_COLUMNS = "name,messages_ready,messages_unacknowledged,consumers,message_stats.publish"
+_COLUMNS = "name,messages_ready,messages_unacknowledged,messages_dlx,consumers,message_stats.publish"
 #: What makes a broker count that collects no statistics.
 _TOTALS = {"disable_stats": "true", "enable_queue_totals": "true"}
 
@@ -30,6 +30,8 @@ class Depth(NamedTuple):
     at: float
     #: Messages that came in since the broker counts; None where it counts none.
     published: int | None = None
+    #: Levels of the ladder: due messages that no queue has taken yet (`messages_dlx`).
+    dead_letters: int = 0
 
     def age(self, now: float) -> float:
         """Seconds since the look; `now` in monotonic seconds."""
@@ -96,9 +98,15 @@ class Side:
                 item.get("consumers") or 0,
                 at,
                 published,
+                item.get("messages_dlx") or 0,
             )
 
         return read
+
+    @property
+    def counts_publishes(self) -> bool:
+        """Whether the broker counts what is published; True until it says that it does not."""
+        return self._statistics is not False
 
     def of(self, queue: str) -> Depth | None:
         """What a queue held; None when it was not seen, or was not there."""

@@ -353,9 +353,11 @@ def _clients(facts: Facts) -> Iterator[Condition]:
     text = f"waiting for {listed(map(consuming, theirs))}" if theirs else "nobody but the bridge consumes tasks"
     todo = "stop these workers, or have them cancel their consumers: bridge workers cancel"
     yield _condition("consumers", len(theirs), facts.old_age, text, todo)
-    theirs_too = list(publishing(old))
-    text = f"waiting for {listed(theirs_too)}" if theirs_too else "nobody but the bridge publishes tasks"
-    yield _condition("publishers", len(theirs_too), facts.old_age, text, "point them at the new vhost")
+    if facts.layout is Layout.TAKEOVER:
+        # Inline, it is the source vhost in which they publish, and may; the legacy side's exchanges tell of others.
+        them = list(publishing(old))
+        text = f"waiting for {listed(them)}" if them else "nobody but the bridge publishes tasks"
+        yield _condition("publishers", len(them), facts.old_age, text, "point them at the new vhost")
     for unknown in old.unknown:
         yield _unseen("seen", "everything", unknown)
 

@@ -194,6 +194,13 @@ def test_exchanges_that_workers_use_among_themselves_do_not_count() -> None:
     assert certified(certificate(replace(FINISHED, received=(Received("tasks", 300.0),))))
 
 
+def test_inline_the_producers_of_the_source_hinder_nothing() -> None:
+    old = replace(OLD, flows=(Flow(None, {"x": 4.0}, (PUBLISHER,)),))
+    conditions = certificate(replace(FINISHED, layout=Layout.INLINE, old=old))
+    assert certified(conditions)
+    assert "publishers" not in {one.name for one in conditions}
+
+
 def test_without_an_exit_of_ours_nothing_must_stay() -> None:
     assert "exits" not in {one.name for one in certificate(replace(FINISHED, ladder=Ladder()))}
 
