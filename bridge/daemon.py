@@ -39,6 +39,7 @@ from bridge.discovery import Discovery, target_type
 from bridge.doubles import Doubles
 from bridge.errors import BridgeError, ConfigError, Exit
 from bridge.export import exporter
+from bridge.ladder_back import LadderBack
 from bridge.link import Link
 from bridge.links import Links
 from bridge.metrics import Statsd
@@ -133,6 +134,9 @@ class Daemon:
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         self.control.lost_features = self.discovery.lost_features()
+        self.ladder_back = LadderBack(config, self.discovery.all, self.doubles)
+        self.control.more.append(self.ladder_back.for_status)
+        self.control.more_of_queue.append(self.ladder_back.of_queue)
         self.links.told(self.discovery.wake, self.discovery.wake_numbers)
 
     def _link(self, kind: Kind, apart: bool) -> Link:
@@ -212,6 +216,7 @@ class Daemon:
         gevent.spawn(self._every, DISCOVER, self._discover)
         gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
         gevent.spawn(self._every, REPORT, self._report)
+        gevent.spawn(self.ladder_back.run)
         gevent.spawn(self._every, REPORT, self.throttles.look)
         if self._notify.watchdog is not None:
             gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
@@ -249,6 +254,7 @@ class Daemon:
         self.control.state = "stopping"
         log.info("stopping: leaving %d queues", len(self.discovery.all()))
         with contextlib.suppress(gevent.Timeout), gevent.Timeout(LEAVE):
+            self.ladder_back.end()
             self.discovery.end()
         self.links.close()
         log.info("stopped")
