@@ -47,8 +47,7 @@ from bridge.notify import Notify
 from bridge.shared import Shared
 from bridge.throttle import Throttles
 from bridge.way import Kind
-from bridge.web import app
-from bridge.web.socket import listen, serve
+from bridge.web.doors import Doors
 
 if TYPE_CHECKING:
     from bridge.backup import Stream
@@ -133,6 +132,8 @@ class Daemon:
         )
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
+        #: What may be read over the doors: the name in the path, and what answers.
+        self.looks = {"status": self.control.snapshot, "duplicates": self.control.duplicates}
         self.control.lost_features = self.discovery.lost_features()
         self.ladder_back = LadderBack(config, self.discovery.all, self.doubles)
         self.control.more.append(self.ladder_back.for_status)
@@ -175,18 +176,17 @@ class Daemon:
         """Start, serve commands, stop."""
         for number in SIGNALS:
             gevent.signal_handler(number, self._signalled, number)
-        listener = listen(self.config.admin.socket)
+        doors = Doors(self.config.admin)
         try:
             self._start()
-            server = serve(listener, app(self.control.snapshot, self.control.duplicates))
+            doors.answer(self.control, self.looks)
             self.control.state = "active"
             self._notify.ready(self._sentence())
             log.info("ready: %d queues in scope, admin socket %s", len(self.discovery.all()), self.config.admin.socket)
             self._serve()
             self._stop()
-            server.stop()
         finally:
-            Path(self.config.admin.socket).unlink(missing_ok=True)
+            doors.close()
         return Exit.REFUSED if self._ended_by_fault else Exit.DONE
 
     def _signalled(self, number: signal.Signals) -> None:
