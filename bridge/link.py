@@ -25,7 +25,8 @@ JOINED = 65536
 
 
 class Link:
-    """Source and target connection, and the backup's if there is one, with the relays' frames between them.
+    """Source and target connection, and those of the second live side and the backup if there are any, with the relays'
+    frames between them.
 
     `on_change` is called from any greenlet or the hub whenever a connection opened, closed, was blocked or unblocked;
     `on_alert` with the channel numbers whose relay wants to be looked at.
@@ -33,6 +34,7 @@ class Link:
     Args:
         make_source: makes the source's connection; `receive` is its argument. The others likewise.
         budget: bytes that may be in flight.
+        make_leg: makes the connection of the second live side, if there is one.
         backup_required: whether nothing moves while copies cannot be made.
         apart: whether the connections are one queue's own.
     """
@@ -44,6 +46,7 @@ class Link:
         make_backup: Callable[..., Connection] | None = None,
         budget: Budget | None = None,
         *,
+        make_leg: Callable[..., Connection] | None = None,
         backup_required: bool = False,
         apart: bool = False,
     ) -> None:
@@ -54,9 +57,11 @@ class Link:
         self.source_wire = SourceWire()
         self.target_wire = TargetWire()
         self.backup_wire = TargetWire()
+        self.leg_wire = TargetWire()
         self.source = make_source(receive=self._from_source)
         self.target = make_target(receive=self._from_target)
         self.backup = None if make_backup is None else make_backup(receive=self._from_backup)
+        self.leg = None if make_leg is None else make_leg(receive=self._from_leg)
         self.on_change: Callable[[], None] = lambda: None
         self.on_alert: Callable[[set[int]], None] = lambda _channels: None
         for connection in self.connections:
@@ -68,7 +73,7 @@ class Link:
     @property
     def connections(self) -> list[Connection]:
         """All of them, in the order in which they are closed."""
-        return [self.source, self.target] + ([] if self.backup is None else [self.backup])
+        return [one for one in (self.source, self.target, self.leg, self.backup) if one is not None]
 
     def _changed(self) -> None:
         self.on_change()
@@ -88,11 +93,18 @@ class Link:
         self.flush()
         return others
 
+    def _from_leg(self, chunk: bytes) -> bytes:
+        others = self.leg_wire.receive(chunk, time.monotonic())
+        self.flush()
+        return others
+
     def flush(self) -> None:
         """Send what the relays want sent, and report those that want to be looked at."""
         out = self.out
         if out.to_target:
             _send(self.target, out.to_target)
+        if out.to_leg and self.leg is not None:
+            _send(self.leg, out.to_leg)
         if out.to_backup and self.backup is not None:
             _send(self.backup, out.to_backup)
         if out.to_source:
@@ -145,6 +157,8 @@ class Link:
             self.source_wire = SourceWire()
         elif connection is self.target:
             self.target_wire = TargetWire()
+        elif connection is self.leg:
+            self.leg_wire = TargetWire()
         else:
             self.backup_wire = TargetWire()
 
@@ -153,13 +167,23 @@ class Link:
         for connection in self.connections:
             gevent.spawn(self.keep, connection)
 
-    def down(self) -> str | None:
-        """Why nothing can flow now; None when it can."""
-        for connection in self.connections if self._backup_required else (self.source, self.target):
-            if connection.closed.is_set():
-                return f"{connection.name} is not connected: {connection.reason}"
-            if connection.blocked is not None and connection is not self.source:
-                return f"{connection.name} takes no publishes now: {connection.blocked}"
+    def down(self, *, leg: bool = False) -> str | None:
+        """Why nothing can flow now, with `leg` to the second side as well; None when it can."""
+        needed = [self.source, self.target, self.backup if self._backup_required else None, self.leg if leg else None]
+        for connection in needed:
+            if connection is not None and (text := self._out_of_use(connection)) is not None:
+                return text
+        return None
+
+    def leg_down(self) -> str | None:
+        """Why the second side takes nothing now; None when it does."""
+        return None if self.leg is None else self._out_of_use(self.leg)
+
+    def _out_of_use(self, connection: Connection) -> str | None:
+        if connection.closed.is_set():
+            return f"{connection.name} is not connected: {connection.reason}"
+        if connection.blocked is not None and connection is not self.source:
+            return f"{connection.name} takes no publishes now: {connection.blocked}"
         return None
 
     def close(self) -> None:

@@ -15,14 +15,16 @@ from typing import Protocol
 
 from gevent.event import Event
 
-from bridge.amqp import back_off
+from bridge.amqp import Connection, back_off
 from bridge.core.counts import Counts
 from bridge.core.pace import Pace
 from bridge.core.relay import Relay
+from bridge.core.split import Split
 from bridge.core.window import Window
 from bridge.errors import BridgeError, Refused
 from bridge.link import Link
-from bridge.session import STALL, Session
+from bridge.outflow import STALL
+from bridge.session import Session
 from bridge.shared import Faulted, Learnt, Shared, limit
 from bridge.terms import Terms
 from bridge.way import Kind, Rest, Way
@@ -49,8 +51,14 @@ class Owner(Protocol):
     def verify(self, way: Way) -> None:
         """The other end is ready, or an error says what is missing."""
 
+    def split(self, way: Way) -> Split | None:
+        """Who gets each message, where there are two live sides."""
+
     def left(self, way: Way, relay: Relay) -> None:
         """A subscription ended."""
+
+    def failed(self, way: Way, fault: BridgeError) -> None:
+        """It ended, or did not begin, because something failed."""
 
     def said(self, before: str, after: str) -> None:
         """The state of a mover changed."""
@@ -131,7 +139,7 @@ class Mover:
                 self._say(way.state, way.why)
                 self.wake.wait()
                 continue
-            down = self._hindered(way.link)
+            down = self._hindered(way)
             if down is not None:
                 self._say("waiting", down)
                 self.wake.wait(1.0)
@@ -150,6 +158,7 @@ class Mover:
                 # What is read from a quorum queue may not come back to it often.
                 learnt.cautious = learnt.cautious or way.kind is Kind.BACK
                 self._fault(fault)
+                self._owner.failed(way, fault)
                 search = learnt.search
                 if search.prefetch is not None and not search.given_up and not isinstance(fault, Refused):
                     # Each try knows more than the one before.
@@ -168,9 +177,9 @@ class Mover:
             self._learnt[kind] = Learnt(Window(self._window), unsure=self._unsure)
         return self._learnt[kind]
 
-    def _hindered(self, link: Link) -> str | None:
+    def _hindered(self, way: Way) -> str | None:
         """Why nothing can move now; None when it can."""
-        down = link.down()
+        down = way.link.down(leg=way.leg)
         if down is not None:
             return down
         budget = self._shared.budget
@@ -189,7 +198,7 @@ class Mover:
 
     def _still(self, way: Way) -> bool:
         wanted = self._wanted()
-        return isinstance(wanted, Way) and wanted.route is way.route
+        return isinstance(wanted, Way) and (wanted.route, wanted.kind, wanted.leg) == (way.route, way.kind, way.leg)
 
     def _say(self, state: str, why: str = "") -> None:
         before = self.state
@@ -219,20 +228,29 @@ class Mover:
             most = limit(way.terms, link, learnt)
             pace = self._owner.pace(way, min(most, learnt.window.size))
             session = Session(
-                self._owner.queue, self._owner.number, way, pace, link, self._shared, learnt, self.counts, self.wake
+                self._owner.queue,
+                self._owner.number,
+                way,
+                pace,
+                link,
+                self._shared,
+                learnt,
+                self.counts,
+                self.wake,
+                self._owner.split(way),
             )
             self.relay = session.relay
             try:
                 session.run(
-                    moving=lambda: self._say("moving"),
-                    over=lambda: self._over(link) or self._wanted() != way,
+                    moving=lambda: self._say("moving", way.note),
+                    over=lambda: self._over(way, link) or self._wanted() != way,
                     fault=self._fault,
                 )
             finally:
                 self.relay = None
                 self._owner.left(way, session.relay)
-                if session.target_lost and not self._ending:
-                    self._suspect(session, link, learnt, time.monotonic() - began)
+                if session.lost is not None and not self._ending:
+                    self._suspect(session, session.lost, learnt, time.monotonic() - began)
                 elif time.monotonic() - began > SOON:
                     self._losses = 0
         finally:
@@ -240,17 +258,17 @@ class Mover:
             # The opposite way may wait for this.
             self._owner.wake()
 
-    def _over(self, link: Link) -> bool:
+    def _over(self, way: Way, link: Link) -> bool:
         """Whether to leave for a reason that is not the subscription's own."""
-        down = link.down()
+        down = link.down(leg=way.leg)
         if down is not None:
             self._say("leaving", down)
         return down is not None or self._ending
 
-    def _suspect(self, session: Session, link: Link, learnt: Learnt, lasted: float) -> None:
-        """The connection that is written to is gone: for one of our messages?"""
-        unanswered = session.relay.ledger.unanswered()
-        said = link.target.close_code in HARD
+    def _suspect(self, session: Session, lost: Connection, learnt: Learnt, lasted: float) -> None:
+        """A connection that is written to is gone: for one of our messages?"""
+        unanswered = session.unanswered(lost)
+        said = lost.close_code in HARD
         if self._apart:
             learnt.search.closed(unanswered, said=said)
             return
@@ -266,7 +284,7 @@ class Mover:
                 'queue "%s": the %s closed its connection on what may be one of %d messages; '
                 "looking for it on connections of its own",
                 self._owner.queue,
-                link.target.name,
+                lost.name,
                 len(unanswered),
             )
 

@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
-from bridge.amqp import Channel, ChannelClosed
+from bridge.amqp import Channel, ChannelClosed, Connection
 from bridge.core.copies import Backup, Copies
 from bridge.core.counts import Counts
 from bridge.core.envelope import fingerprint
+from bridge.core.ledger import Ledger
+from bridge.core.legs import Leg
 from bridge.core.pace import Free, Pace
 from bridge.core.relay import Destination, Relay
+from bridge.core.split import Split
 from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.link import Link
-from bridge.shared import TOO_LARGE, Faulted, Learnt, Shared, limit
+from bridge.outflow import STALL, Outflow
+from bridge.shared import TOO_LARGE, Faulted, Learnt, Shared, closed_on_publish, limit
 from bridge.way import Kind, Way
 
 if TYPE_CHECKING:
@@ -35,9 +39,6 @@ log = logging.getLogger("bridge.session")
 
 #: Our consumer's tag, a number behind it; each subscription has a channel of its own, so it need not be unique.
 TAG = "bridge"
-#: Seconds without a confirm after which the old workers get their queue back (the subscription ends; what is in
-#: flight may still be confirmed).
-STALL = 3.0
 #: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source; longer
 #: while bytes still go out to the target, but so that nothing is unacked for a minute.
 LAST_CONFIRMS = 20.0
@@ -71,6 +72,7 @@ class Session:
         learnt: what was learnt before, and is learnt now.
         counts: what happened is added to these.
         wake: set by whoever wants the session to look around.
+        split: who gets each message, where there are two live sides.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Session:
         learnt: Learnt,
         counts: Counts,
         wake: Event,
+        split: Split | None = None,
     ) -> None:
         self.queue = queue
         self.number = number
@@ -97,10 +100,9 @@ class Session:
         self._paced = not isinstance(pace, Free)
         self._tags = 0
         self._exit_fault: BridgeError | None = None
-        #: Bytes that the target's host had taken at the last look, and when they were last found to have grown.
-        self._taken = link.target.carried()[0]
-        self._taken_at = 0.0
-        copies = self._copies()
+        self._beside: Channel | None = None
+        self._set_apart_count = 0
+        copies, leg = self._copies(), self._leg(split)
         self._began = time.monotonic()
         if learnt.unsure_until is None:
             learnt.unsure_until = self._began + UNSURE
@@ -112,11 +114,20 @@ class Session:
             link.out,
             budget=link.budget,
             copies=copies,
+            leg=leg,
             unsure=learnt.unsure,
             poison=frozenset(learnt.search.found),
         )
-        #: The target closed its whole connection while messages were in flight here.
-        self.target_lost = False
+        #: What is written to: the ledger of each side, and how its connection carries.
+        self._written: list[tuple[Ledger, Outflow]] = [(self.relay.ledger, Outflow(link.target))]
+        if leg is not None and link.leg is not None:
+            self._written.append((leg.ledger, Outflow(link.leg)))
+        #: The connection that was lost while messages were in flight on it.
+        self.lost: Connection | None = None
+
+    def unanswered(self, connection: Connection) -> list[bytes]:
+        """The messages whose publishes on this connection have no answer."""
+        return [wire for ledger, out in self._written if out.connection is connection for wire in ledger.unanswered()]
 
     def _destination(self) -> Destination:
         target = self._link.target
@@ -130,7 +141,22 @@ class Session:
             straight=self.way.kind is not Kind.FORWARD,
             most_returns=MOST_RETURNS if self.way.kind is Kind.BACK else 0,
             side=target.name,
+            degraded=self.way.degraded,
         )
+
+    def _leg(self, split: Split | None) -> Leg | None:
+        connection = self._link.leg
+        if split is None or connection is None:
+            return None
+        to = Destination(
+            self.queue,
+            connection.user.encode(),
+            connection.frame_max,
+            max_message=self._learnt.leg_max_message,
+            straight=True,
+            side=connection.name,
+        )
+        return Leg(self.number, to, split, self._link.out.to_leg)
 
     def _copies(self) -> Copies | None:
         stream, connection = self._shared.stream, self._link.backup
@@ -163,12 +189,13 @@ class Session:
             BridgeError: it ended because something failed.
         """
         link, number, relay = self._link, self.number, self.relay
-        wires = link.source_wire, link.target_wire, link.backup_wire
+        wires = link.source_wire, link.target_wire, link.backup_wire, link.leg_wire
         source = target = backup = None
         try:
             target = link.target.channel(number)
-            target.on_end = lambda: self._cut("the target's channel closed")
+            target.on_end = lambda: self._cut(f"the channel of the {link.target.name} closed", link.target.name)
             target.confirm_select()
+            self._open_leg()
             backup = self._open_backup()
             source = link.source.channel(number)
             source.on_end = lambda: self._cut("the source's channel closed")
@@ -191,8 +218,10 @@ class Session:
             # Confirms may come until the target's channel is closed too; an ack on a closed channel is a fault of the
             # whole connection (AMQP 0-9-1, 504).
             relay.leave()
-            self.target_lost = target is not None and isinstance(target.error, Unreachable)
-            for channel, wire in ((source, wires[0]), (target, wires[1]), (backup, wires[2])):
+            for channel, connection in ((target, link.target), (self._beside, link.leg)):
+                if channel is not None and isinstance(channel.error, Unreachable):
+                    self.lost = connection
+            for channel, wire in ((source, wires[0]), (target, wires[1]), (backup, wires[2]), (self._beside, wires[3])):
                 if channel is not None:
                     channel.on_end = lambda: None
                     channel.close()
@@ -210,6 +239,17 @@ class Session:
         self._came_again()
         self._learnt.unsure = relay.unsure
         relay.close()
+
+    def _open_leg(self) -> None:
+        """The second side's channel, if there is one."""
+        leg, connection = self.relay.leg, self._link.leg
+        if leg is None or connection is None:
+            return
+        name = connection.name
+        self._beside = channel = connection.channel(self.number)
+        channel.on_end = lambda: self._cut(f"the channel of the {name} side closed", name)
+        channel.confirm_select()
+        self._link.leg_wire.relays[self.number] = leg
 
     def _open_backup(self) -> Channel | None:
         """The backup's channel, if copies are made."""
@@ -233,9 +273,9 @@ class Session:
         copies.lost(text)
         self._wake.set()
 
-    def _cut(self, text: str) -> None:
+    def _cut(self, text: str, side: str = "") -> None:
         """A channel is gone, told from the hub: nothing more may be published under its number."""
-        self.relay.stop("cut", text)
+        self.relay.stop("cut", text, side)
         self._wake.set()
 
     def _consume(self, source: Channel) -> None:
@@ -260,12 +300,12 @@ class Session:
         tick = PACED_TICK if self._paced else TICK
         relay, learnt = self.relay, self._learnt
         verified = looked = time.monotonic()
-        confirmed = self._counts.confirmed
+        through = self._through
         while True:
             self._wake.wait(tick)
             self._wake.clear()
-            for channel in (source, target):
-                if channel.error is not None:
+            for channel in (source, target, self._beside):
+                if channel is not None and channel.error is not None:
                     raise channel.error
             self._set_apart()
             now = time.monotonic()
@@ -279,8 +319,8 @@ class Session:
             self._came_again()
             if learnt.unsure_until is not None and now > learnt.unsure_until:
                 relay.unsure = 0
-            searched = learnt.search.passed(self._counts.confirmed - confirmed)
-            confirmed = self._counts.confirmed
+            before, through = through, self._through
+            searched = learnt.search.passed(through - before)
             if searched or over() or self._ends(now) or (self._opened_up(source) and self._paced):
                 return
             if self._exit_fault is not None:
@@ -294,6 +334,14 @@ class Session:
                 looked = now
                 self._look(source, now)
 
+    @property
+    def _through(self) -> int:
+        """Messages that went through; where there are two sides, through both."""
+        relay = self.relay
+        if relay.leg is None:
+            return self._counts.confirmed
+        return relay.taken - len(relay.ledger) - self._set_apart_count
+
     def _look_at_exit(self) -> None:
         try:
             self._shared.exits.bind(self.way.writes)
@@ -304,7 +352,7 @@ class Session:
     def _opened_up(self, source: Channel) -> bool:
         """Open the window after a subscription that failed, once a message is confirmed; whether that is now."""
         learnt = self._learnt
-        if not learnt.cautious or self.relay.ledger.lag == 0:
+        if not learnt.cautious or self.relay.lag == 0:
             return False
         learnt.cautious = False
         if not self._paced:
@@ -334,7 +382,8 @@ class Session:
             relay.set_apart(held)
             if held.reason == "closes-channel":
                 self._learnt.search.apart(fingerprint(held.wire))
-            if held.reason != "copy-too-large":
+            if not held.moves:
+                self._set_apart_count += 1
                 if where == "quarantine":
                     self._counts.quarantined += 1
                 else:
@@ -366,15 +415,16 @@ class Session:
         if surprise is not None:
             if surprise.reason == "backup" and self._shared.stream is not None:
                 self._shared.stream.doubt(surprise.text)
-            raise Faulted(f'queue "{self.queue}": {surprise.text}')
+            raise Faulted(f'queue "{self.queue}": {surprise.text}', side=surprise.side)
         if relay.finished:
             return True
-        oldest, going_out = relay.ledger.oldest(), self._still_going_out(now)
-        if oldest is not None and now - oldest > STALL and not going_out:
-            raise Faulted(
-                f'queue "{self.queue}": no confirm from the {self._link.target.name} for {now - oldest:.1f} s; '
-                "the old workers have the queue meanwhile"
-            )
+        for ledger, out in self._written:
+            oldest, going_on = ledger.oldest(), out.going_on(now)
+            if oldest is not None and now - oldest > STALL and not going_on:
+                raise Faulted(
+                    f'queue "{self.queue}": no confirm from the {out.name} for {now - oldest:.1f} s; {self._meanwhile}',
+                    side=out.name,
+                )
         copies = relay.copies
         if copies is not None:
             if copies.over:
@@ -388,13 +438,14 @@ class Session:
         taken = relay.ledger.oldest_taken()
         return self._paced and taken is not None and now - taken > HELD_BACK
 
-    def _still_going_out(self, now: float) -> bool:
-        """Whether the target is slow rather than silent: what was written for it was taken a moment ago."""
-        taken, waiting = self._link.target.carried()
-        if waiting and taken != self._taken:
-            self._taken_at = now
-        self._taken = taken
-        return now - self._taken_at <= STALL
+    @property
+    def _meanwhile(self) -> str:
+        """Who has the messages of a queue that does not move."""
+        if self.way.kind is Kind.BACK:
+            return "the messages stay on the target meanwhile"
+        if self._link.leg is None and self.way.kind is Kind.FORWARD:
+            return "the old workers have the queue meanwhile"
+        return "the messages wait in the source queue meanwhile"
 
     # -- how it ends
     # ------------------------------------------------------------------------------------------------------------
@@ -412,7 +463,7 @@ class Session:
             while self._waits_for_confirms(target) and (left := until - time.monotonic()) > 0:
                 self._wake.clear()
                 self._wake.wait(min(left, PACED_TICK))
-                if self._still_going_out(time.monotonic()):
+                if any(out.going_on(time.monotonic()) for _, out in self._written):
                     until = min(time.monotonic() + LAST_CONFIRMS, began + AT_MOST)
         except BridgeError as fault:
             log.debug("leaving: %s", fault)
@@ -423,6 +474,8 @@ class Session:
         relay = self.relay
         if relay.ledger.unconfirmed and target.error is None:
             return True
+        if relay.leg is not None and relay.leg.ledger.unconfirmed and self._beside and self._beside.error is None:
+            return True
         copies = relay.copies
         lost = relay.surprise is not None and relay.surprise.reason == "backup"
         return copies is not None and copies.ledger.unconfirmed > 0 and not copies.over and not lost
@@ -431,24 +484,11 @@ class Session:
         """What a channel that the broker closed means for this queue."""
         if backup is not None and fault is backup.error:
             return Faulted(f'queue "{self.queue}": {fault}')
-        size = TOO_LARGE.search(fault.text)
-        if size is not None:
-            self._learnt.max_message = int(size[1])
-            return Faulted(
-                f'queue "{self.queue}": a message is larger than the {size[1]} bytes the '
-                f"{self._link.target.name} takes; it is exported on the next try"
-            )
-        if fault.code == 404 and self.way.kind is Kind.FORWARD:
+        # Both sides are written to; what one says is not about the other.
+        leg = self._beside is not None and fault is self._beside.error
+        ledger, out = self._written[1 if leg else 0]
+        if fault.code == 404 and self.way.kind is Kind.FORWARD and not leg:
             self._shared.exits.doubt(fault.text)
-        elif target is not None and fault is target.error and fault.code != 403:
-            search = self._learnt.search
-            then = "looking for the one it was"
-            if search.closed(self.relay.ledger.unanswered()):
-                then = "it is set apart on the next try"
-            elif search.given_up:
-                then = "none went through between the last ones that were set apart, so no more are: look at the target"
-            return Faulted(
-                f'queue "{self.queue}": the {self._link.target.name} closed the channel on a message: '
-                f"{fault.text} ({fault.code}); {then}"
-            )
+        elif leg or (target is not None and fault is target.error) or TOO_LARGE.search(fault.text):
+            return closed_on_publish(self.queue, out.name, fault, self._learnt, ledger.unanswered(), leg=leg)
         return Faulted(f'queue "{self.queue}": {fault}')

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gevent.lock import RLock
 
+from bridge.amqp import ChannelClosed
 from bridge.core.pace import Budget, Limit, share
 from bridge.core.relay import Held
 from bridge.core.search import Search
@@ -28,7 +29,11 @@ TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured 
 
 
 class Faulted(BridgeError):
-    """The queue cannot move now; it is tried again."""
+    """The queue cannot move now; it is tried again. `side` is the one that is the reason, empty where it is none."""
+
+    def __init__(self, message: str, *, hint: str = "", side: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.side = side
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class Learnt:
     search: Search = dataclasses.field(default_factory=Search)
     #: Bytes of the largest body that the target takes; None while it is not known.
     max_message: int | None = None
+    #: The same of the second live side.
+    leg_max_message: int | None = None
     #: How many messages fit into the window's bytes, by the sizes seen when they did not.
     fits: int = 1 << 16
     #: How many of those that come redelivered may have been in flight in the process before this one.
@@ -75,3 +82,34 @@ def limit(terms: Terms, link: Link, learnt: Learnt) -> int:
         return 1
     most = min(share(terms.window, link.queues), learnt.fits)
     return most if learnt.search.prefetch is None else min(most, learnt.search.prefetch)
+
+
+def closed_on_publish(
+    queue: str, name: str, fault: ChannelClosed, learnt: Learnt, unanswered: list[bytes], *, leg: bool
+) -> Faulted:
+    """What it means for a queue that a broker closed the channel on which it is published to.
+
+    Args:
+        queue: its name.
+        name: what the broker is called.
+        fault: what it said.
+        learnt: what follows is written down here.
+        unanswered: header frame and body frames of the publishes without an answer, in their order.
+        leg: it is the second live side.
+    """
+    size = TOO_LARGE.search(fault.text)
+    if size is not None:
+        if leg:
+            learnt.leg_max_message = int(size[1])
+        else:
+            learnt.max_message = int(size[1])
+        text = f"a message is larger than the {size[1]} bytes the {name} takes; it is exported on the next try"
+        return Faulted(f'queue "{queue}": {text}')
+    if fault.code == 403:
+        return Faulted(f'queue "{queue}": {fault}', side=name)
+    then = "looking for the one it was"
+    if learnt.search.closed(unanswered):
+        then = "it is set apart on the next try"
+    elif learnt.search.given_up:
+        then = "none went through between the last ones that were set apart, so no more are: look at the target"
+    return Faulted(f'queue "{queue}": the {name} closed the channel on a message: {fault.text} ({fault.code}); {then}')

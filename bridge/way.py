@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.core.route import Route
 from bridge.link import Link
@@ -35,6 +35,14 @@ class Way:
     share: Share | None = None
     #: Messages a second at most; None is no limit.
     limit: float | None = None
+    #: The legacy side gets messages beside the target: all, or those that are not the target's.
+    leg: bool = False
+    #: Both sides should get every message, and the other takes none now.
+    degraded: bool = False
+    #: Changed when a canary begins to count anew.
+    anew: int = 0
+    #: What the status says beside `moving`.
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

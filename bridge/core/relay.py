@@ -153,10 +153,10 @@ class Relay:
         if self._poison and fingerprint(wire) in self._poison:
             self._hold(tag, wire, at, "closes-channel")
             return
-        if self.copies is not None and not self.copies.send(tag, wire, wall, at):
-            self._to_be_set_apart(Held(tag, wire, "copy-too-large"))
         if self.leg is not None and not self._fork(self.leg, tag, wire, size, flags, wall, at):
             return
+        if self.copies is not None and not self.copies.send(tag, wire, wall, at):
+            self._to_be_set_apart(Held(tag, wire, "copy-too-large"))
         stop = 7 + size
         start = _LIST
         if flags & properties.CONTENT_TYPE:
@@ -290,11 +290,12 @@ class Relay:
         alone = to is To.LEGACY
         reason = leg.send(tag, wire, size, flags, wall, at, alone=alone)
         if alone and reason:
-            leg.skip(tag, at)
-            self._set_aside(tag, wire, at, reason)
+            self._hold(tag, wire, at, reason)
         elif alone:
-            # Released when the second side confirms it.
+            # Released when the second side confirms it. Copies are made of what goes to the target.
             self.ledger.hold(tag, wire, at)
+            if self.copies is not None:
+                self.copies.skip(tag, at)
         elif reason:
             leg.ledger.hold(tag, wire, at)
             self._to_be_set_apart(Held(tag, wire, reason, leg=True))

@@ -55,6 +55,15 @@ def test_with_a_backup_all_three_must_have_confirmed() -> None:
     assert book.confirm_copy(1) == [(1, True)]
 
 
+def test_copies_are_made_of_what_goes_to_the_target() -> None:
+    book = Playbook(split=Percent(50), backup=Backup())
+    book.deliver(*tasks(2))
+    assert len(book.copied()) == 1
+    assert book.confirm_beside(1) == []
+    assert book.confirm(1) == []
+    assert book.confirm_copy(1) == [(2, True)]
+
+
 def test_an_eta_goes_into_the_ladder_on_one_side_and_straight_to_the_other() -> None:
     book = Playbook(split=Everything())
     [out] = book.deliver(sent := wire.task(eta=at(seconds=100)))
