@@ -194,8 +194,9 @@ class Hooks:
         began = time.monotonic()
         try:
             ended, said = self._run(command, call)
-        except OSError as fault:
-            ended, said = f"could not be started: {fault.strerror or fault}", ""
+        except (OSError, ValueError) as fault:
+            # ValueError: a name that no variable can hold.
+            ended, said = f"could not be started: {getattr(fault, 'strerror', None) or fault}", ""
         what = f"hook on_{call.event}: {shlex.join(command)}: {ended}"
         told = redact(f"{what}{f': {said}' if said else ''}")
         if ended == "exit code 0":
