@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from bridge import export, snapshot
+from bridge import export, sides, snapshot
+from bridge.config import Config
 from bridge.core import ladder
 from bridge.core.audit import Counted, Drained, Quiet, Seen, drained
 from bridge.core.books import Books, Gap, books, gap, total, with_gap
@@ -99,7 +100,6 @@ class Ending:
         subscriptions: the queues in scope now.
         folder: of messages in files.
         duplicates: how many tasks may have run twice.
-        process: what the daemon is, and since when its state is saved.
         scope: names that the configuration names in full.
         after: seconds for which nothing may be published into a queue that is drained.
         instance: name of the bridge, which is in the names of its connections.
@@ -115,16 +115,17 @@ class Ending:
         *,
         folder: Path,
         duplicates: Callable[[], int],
-        process: Callable[[], Process],
         scope: Callable[[], Iterable[str]],
         after: Callable[[], float],
         instance: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        #: Called when a queue became drained.
-        self.on_drained: Callable[[Subscription], None] = lambda _subscription: None
+        #: Called with the name of a queue that became drained.
+        self.on_drained: Callable[[str], None] = lambda _queue: None
         #: Who is on the old side; None where that is not looked at.
         self.watch: Watch | None = None
+        #: What the daemon is, and since when its state is saved.
+        self.process: Callable[[], Process] = lambda: Process("starting", None)
         self.depths = depths
         self.gaps: tuple[Gap, ...] = ()
         self._layout = layout
@@ -132,13 +133,14 @@ class Ending:
         self._subscriptions = subscriptions
         self._folder = folder
         self._duplicates = duplicates
-        self._process = process
         self._scope = scope
         self._after = after
         self._ours = f"bridge {instance} "
         self._clock = clock
         self._quiet: dict[str, _Count] = {}
         self._drained: dict[str, Drained] = {}
+        #: Queues of which it was said, by this process or one before it; another route forgets it.
+        self._told: set[str] = set()
         self._exchanges = _Exchanges()
         self._levels: deque[tuple[float, Mapping[int, int]]] = deque()
 
@@ -198,11 +200,12 @@ class Ending:
         for subscription in subscriptions:
             name = subscription.queue
             judged[name] = found = drained(self._seen(subscription, now), self._after())
-            before = self._drained.get(name)
-            # A restart is no reason to say again what was said before it.
-            if found.yes and (before is None or not before.yes):
+            if subscription.route is not Route.QUORUM:
+                self._told.discard(name)
+            elif found.yes and name not in self._told:
+                self._told.add(name)
                 log.info('queue "%s": drained: its old side is finished', name)
-                self.on_drained(subscription)
+                self.on_drained(name)
         self._drained = judged
         for name in self._quiet.keys() - judged.keys():
             del self._quiet[name]
@@ -260,9 +263,9 @@ class Ending:
             },
         }
 
-    def dump(self) -> list[dict[str, float]]:
-        """The gaps in the books, to be saved."""
-        return [asdict(one) for one in self.gaps]
+    def dump(self) -> dict[str, Any]:
+        """What the process that takes over has to know, as JSON has it."""
+        return {"gaps": [asdict(one) for one in self.gaps], "drained": sorted(self._told)}
 
     def took_over(self, saved: object, saved_at: datetime | None, *, orderly: bool) -> None:
         """Another process had the queues before.
@@ -272,8 +275,9 @@ class Ending:
             saved_at: when it last saved its state; None when it never did.
             orderly: whether that was its last act.
         """
-        if isinstance(saved, list):
-            self.gaps = tuple(Gap(float(one["since"]), float(one["until"])) for one in saved)
+        if isinstance(saved, dict):
+            self.gaps = tuple(Gap(float(one["since"]), float(one["until"])) for one in saved.get("gaps", ()))
+            self._told = {str(name) for name in saved.get("drained", ())}
         if saved_at is not None:
             self.gaps = with_gap(self.gaps, gap(saved_at.timestamp(), time.time(), orderly=orderly))
 
@@ -323,7 +327,7 @@ class Ending:
         return Facts(
             layout=self._layout,
             vhost="" if self._old is None else self._old.vhost,
-            process=self._process(),
+            process=self.process(),
             queues=queues,
             fault=fault,
             age=now - began,
@@ -411,6 +415,26 @@ class Ending:
             return Number(sum(one.messages for one in self._source.api.queues(self._source.vhost)))
         except BridgeError as fault:
             return Number(None, 0.0, str(fault))
+
+
+def ending(
+    config: Callable[[], Config], subscriptions: Callable[[], Iterable[Subscription]], duplicates: Callable[[], int]
+) -> Ending:
+    """The end of the bridge that is configured; `config` is asked again and again."""
+    first = config()
+    source, target = sides.place("source", first.source), sides.place("target", first.target)
+    old = source if first.legacy is None else sides.place("legacy", first.legacy)
+    return Ending(
+        first.layout,
+        (source, old, target),
+        Depths(old, target),
+        subscriptions,
+        folder=Path(first.export.folder),
+        duplicates=duplicates,
+        scope=lambda: config().explicit_names(),
+        after=lambda: config().drained_after,
+        instance=first.instance,
+    )
 
 
 def _books(subscription: Subscription) -> dict[str, Books]:

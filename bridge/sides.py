@@ -12,6 +12,7 @@ import pika
 from bridge import delayed
 from bridge.amqp import HEARTBEAT, Connection
 from bridge.config_sections import Broker
+from bridge.depths import Place
 from bridge.errors import ConfigError, Fault
 from bridge.management import Management
 
@@ -67,6 +68,12 @@ def management(name: str, broker: Broker) -> Management | None:
     tls = broker.tls
     cert = (tls.cert, tls.key or tls.cert) if tls.cert is not None else None
     return Management(name, broker.api, *broker.api_login(), tls.verify and (tls.ca or True), cert)
+
+
+def place(name: str, broker: Broker) -> Place | None:
+    """The vhost of a side with the HTTP API of its broker; None where there is no API."""
+    api = management(name, broker)
+    return None if api is None else Place(api, broker.amqp[0].vhost)
 
 
 def ladder(broker: Broker) -> Callable[[], str | None]:

@@ -86,11 +86,11 @@ class Stage:
             lambda: [self.mail],  # type: ignore[list-item]
             folder=self.folder,
             duplicates=lambda: 0,
-            process=lambda: self.process,
             scope=lambda: (),
             after=lambda: after,
             instance="main",
         )
+        self.ending.process = lambda: self.process
         self.ending.watch = None if old is None else OldSideWatch(old.api, old.vhost, "main")
 
     def hinders(self) -> list[str]:
