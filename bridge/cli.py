@@ -42,6 +42,7 @@ _LAZY = {
     "plan": ("bridge.cli_topology", "plan", "Print what is still to be made on the target, call by call.", ""),
     "quarantine": ("bridge.cli_quarantine", "quarantine", "Messages that could not be moved: see, send on.", ""),
     "replay": ("bridge.cli_replay", "replay", "Send copies of the backup stream again.", ""),
+    "workers": ("bridge.cli_workers", "workers", "The old workers: see them, have them stop consuming.", ""),
 }
 #: Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
 _INTERRUPTED = 130
