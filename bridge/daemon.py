@@ -37,6 +37,7 @@ from bridge.core.route import VERB_OF, Layout, Verb
 from bridge.delayed import Exits
 from bridge.discovery import Discovery, target_type
 from bridge.doubles import Doubles
+from bridge.ending import LOOK, ending
 from bridge.errors import BridgeError, ConfigError, Exit
 from bridge.export import exporter
 from bridge.ladder_back import LadderBack
@@ -130,10 +131,18 @@ class Daemon:
         self.throttles = Throttles(
             config.throttle, self.exits.ready, lambda: self.link.target.blocked, self.discovery.all
         )
+        self.ending = ending(lambda: self.config, self.discovery.all, lambda: self.doubles.total)
+        self.control.depth = self.ending.depth
+        self.control.more.append(self.ending.status)
+        self.control.more_of_queue.append(self.ending.status_of)
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         #: What may be read over the doors: the name in the path, and what answers.
-        self.looks = {"status": self.control.snapshot, "duplicates": self.control.duplicates}
+        self.looks = {
+            "status": self.control.snapshot,
+            "duplicates": self.control.duplicates,
+            "certify": self.ending.certify,
+        }
         self.control.lost_features = self.discovery.lost_features()
         self.ladder_back = LadderBack(config, self.discovery.all, self.doubles)
         self.control.more.append(self.ladder_back.for_status)
@@ -216,6 +225,7 @@ class Daemon:
         gevent.spawn(self._every, DISCOVER, self._discover)
         gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
         gevent.spawn(self._every, REPORT, self._report)
+        gevent.spawn(self._every, LOOK, self.ending.look)
         gevent.spawn(self.ladder_back.run)
         gevent.spawn(self._every, REPORT, self.throttles.look)
         if self._notify.watchdog is not None:
