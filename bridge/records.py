@@ -91,7 +91,7 @@ class Record:
 
 def entry(subscription: Subscription, record: Record) -> dict[str, Any]:
     """A queue as JSON, to be restored from."""
-    back = subscription.route is Route.REVERSE
+    ahead, back = subscription.unsettled
     return {
         "route": subscription.route.value,
         "paused": subscription.paused,
@@ -104,8 +104,8 @@ def entry(subscription: Subscription, record: Record) -> dict[str, Any]:
         "canary_taken": subscription.canary_taken,
         "planned": None if record.plan is None else record.plan.as_json(),
         "configured": {"route": record.configured.route.value, "share": _share(record.configured.share)},
-        "counts": books.dump(subscription.counts, 0 if back else subscription.in_flight),
-        "back_counts": books.dump(subscription.back_counts, subscription.in_flight if back else 0),
+        "counts": books.dump(subscription.counts, ahead),
+        "back_counts": books.dump(subscription.back_counts, back),
     }
 
 
