@@ -20,7 +20,7 @@ FORMAT = 1
 _KIND = "bridge state"
 #: Characters of a host name in a consumer tag, and hosts of a source in it: a tag has at most 255 bytes (AMQP 0-9-1,
 #: section 4.2.5.3).
-_HOST, _HOSTS = 64, 16
+_HOST, _HOSTS = 64, 14
 
 
 class BadState(ValueError):
@@ -183,7 +183,7 @@ def tag(holder: Holder, identity: Identity) -> str:
     marks = ",".join(_mark(host) for host in identity.hosts[:_HOSTS])
     layout = "i" if identity.inline else "t"
     host = holder.host.replace("|", "_").encode("ascii", "replace").decode()[:_HOST]
-    return f"bridge|{host}|{holder.pid}|{holder.since}|{layout}{_mark(identity.vhost)}|{marks}"
+    return f"bridge|{host}|{holder.pid}|{holder.since}|{holder.id}|{layout}{_mark(identity.vhost)}|{marks}"
 
 
 def _mark(word: str) -> str:
@@ -212,7 +212,7 @@ class Seen:
 def seen(consumer_tag: str) -> Seen | None:
     """Read a consumer tag; None when it is none of ours."""
     parts = consumer_tag.split("|")
-    if len(parts) != 6 or parts[0] != "bridge":
+    if len(parts) != 7 or parts[0] != "bridge":
         return None
-    _, host, pid, since, what, sources = parts
+    _, host, pid, since, _, what, sources = parts
     return Seen(f"host {host}, pid {pid}, started {since}", what, frozenset(sources.split(",")))
