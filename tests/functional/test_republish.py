@@ -125,7 +125,7 @@ def test_what_is_put_arrives_as_the_daemon_would_send_it(vhosts: Vhosts, new: Ra
         # What came out of the ladder carries its `x-death`.
         assert (came.queue, body == b"soon" or came.properties) == (queue, body == b"soon" or straight.properties)
     assert by_body[b"far"].routing_key.endswith(ladder.exit_word("q1"))
-    assert soon - 1 <= by_body[b"soon"].at <= soon + 1.5
+    assert soon - 1 <= by_body[b"soon"].at <= soon + 5.0
 
 
 @pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
