@@ -213,9 +213,15 @@ def _drained(facts: Facts) -> Iterator[Condition]:
     waiting = [one for one in facts.drained if not one.yes]
     text = f"{len(facts.drained) - len(waiting)} of {len(facts.drained)} queues in scope are drained"
     if waiting:
-        text += "; waiting: " + listed(f'"{one.queue}" for {"; for ".join(one.waits_for)}' for one in waiting)
+        text += "; waiting: " + listed(f'"{one.queue}" for {_first(one.waits_for)}' for one in waiting)
     ages = facts.age if facts.queues is not None else None
     yield _condition("drained", len(waiting), ages, text, "stop what is named; bridge status has every queue")
+
+
+def _first(reasons: tuple[str, ...]) -> str:
+    """The first reason, and how many more there are."""
+    more = len(reasons) - 1
+    return f"{reasons[0]} (and {more} more)" if more else reasons[0]
 
 
 def _books(facts: Facts) -> Iterator[Condition]:
