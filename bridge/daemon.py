@@ -26,7 +26,7 @@ from gevent.event import Event
 from gevent.queue import Empty, Queue
 
 from bridge import config as configuration
-from bridge import logs, sides
+from bridge import logs, old_side, sides
 from bridge.apart import setter
 from bridge.clock import ClockWatch
 from bridge.config import Config
@@ -132,6 +132,7 @@ class Daemon:
             config.throttle, self.exits.ready, lambda: self.link.target.blocked, self.discovery.all
         )
         self.ending = ending(lambda: self.config, self.discovery.all, lambda: self.doubles.total)
+        self.ending.watch = self.old_side = old_side.watch(config)
         self.control.depth = self.ending.depth
         self.control.more.append(self.ending.status)
         self.control.more_of_queue.append(self.ending.status_of)
@@ -143,6 +144,8 @@ class Daemon:
             "duplicates": self.control.duplicates,
             "certify": self.ending.certify,
         }
+        if self.old_side is not None:
+            self.looks["old-side"] = self.old_side.as_json
         self.control.lost_features = self.discovery.lost_features()
         self.ladder_back = LadderBack(config, self.discovery.all, self.doubles)
         self.control.more.append(self.ladder_back.for_status)
@@ -226,6 +229,8 @@ class Daemon:
         gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
         gevent.spawn(self._every, REPORT, self._report)
         gevent.spawn(self._every, LOOK, self.ending.look)
+        if self.old_side is not None:
+            gevent.spawn(self._every, old_side.LOOK, self.old_side.look)
         gevent.spawn(self.ladder_back.run)
         gevent.spawn(self._every, REPORT, self.throttles.look)
         if self._notify.watchdog is not None:
