@@ -236,7 +236,7 @@ class Daemon:
         if self._notify.watchdog is not None:
             gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
 
-    def _every(self, seconds: float, act: Callable[[], None]) -> None:
+    def _every(self, seconds: float, act: Callable[[], object]) -> None:
         """Do something again and again until the end; a `BridgeError` is said and does not end it."""
         with self._guarded():
             while True:
