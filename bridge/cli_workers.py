@@ -15,7 +15,7 @@ from bridge.units import parse_duration, show_duration
 
 if TYPE_CHECKING:
     from bridge.core.old_side import Consumer, Holder
-    from bridge.workers import Cancelled, Carried, Resumed, Revoked, Survey, Worker
+    from bridge.workers_told import Cancelled, Carried, Resumed, Revoked, Survey, Worker
 
 #: Revoked ids that are shown; `--json` has all.
 _SHOWN = 20
@@ -108,10 +108,10 @@ def cancel(file: str | None, queues: tuple[str, ...], wait: float, as_json: bool
         return Exit.REFUSED if left else Exit.DONE
     for one in results:
         _show_cancelled(one, wait)
-    consumed = sorted({worker for one in results for worker in one.workers})
-    if consumed:
-        names = " ".join(f"--worker {shlex.quote(worker)}" for worker in consumed)
-        click.echo(f"to take it back: bridge workers resume {shlex.join(queues)} {names}")
+    for one in results:
+        if one.consumed_by:
+            names = " ".join(f"--worker {shlex.quote(worker)}" for worker in one.consumed_by)
+            click.echo(f"to take it back: bridge workers resume {shlex.quote(one.queue)} {names}")
     return Exit.REFUSED if left else Exit.DONE
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from bridge import management_old_side, sides
@@ -24,6 +23,7 @@ from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.management import Management
 from bridge.old_side import MOST_ASKED, workers_side
 from bridge.remote import PATIENCE, Answers, Nobody, RemoteControl, opened
+from bridge.workers_told import Cancelled, Carried, Resumed, Revoked, Survey, Worker, held_by, resumed, revoked
 
 #: Seconds between two counts of consumers, and between two looks at who they are: the API is up to 5 s behind.
 COUNT_EVERY = 0.3
@@ -37,41 +37,6 @@ CARRIED = 15.0
 ASK_EVERY = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One worker: `answered` is empty where it did not, else "yes" or why its answer could not be read.
-
-    Attributes:
-        host: and the others up to `user`: of its connection; empty where the HTTP API does not show it.
-        version: of its Celery; empty where it did not say.
-        queues: that it consumes, as it says, else as the broker says.
-        held: queue to messages unacked, and of them ETA tasks and such as wait for a process; None: not known.
-        revoked: ids of revoked tasks that it keeps; None: not known.
-    """
-
-    name: str
-    host: str
-    client: str
-    user: str
-    version: str
-    answered: str
-    queues: tuple[str, ...]
-    held: Mapping[str, Mapping[str, int | None]]
-    revoked: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """The old workers. `others` consume and are no worker with remote control, `unknown` is what could not be seen."""
-
-    side: str
-    vhost: str
-    workers: tuple[Worker, ...]
-    others: tuple[Consumer, ...]
-    unread: tuple[str, ...]
-    unknown: tuple[str, ...]
-
-
 class Workers:
     """The workers of one side.
 
@@ -83,6 +48,7 @@ class Workers:
 
     def __init__(self, config: Config, name: str, broker: Broker) -> None:
         self.name = name
+        self.instance = config.instance
         self.vhost = broker.amqp[0].vhost
         self._broker = broker
         self._config = config
@@ -99,7 +65,7 @@ class Workers:
         return cls(config, "target", config.target)
 
     def _opened(self) -> Any:
-        return opened(self.name, self._broker, self._config.celery.control_exchange, self._config.instance)
+        return opened(self.name, self._broker, self._config.celery.control_exchange, self.instance)
 
     def _look(self) -> tuple[Look | None, str]:
         """What the API tells, or why it does not."""
@@ -110,7 +76,8 @@ class Workers:
         except BridgeError as fault:
             return None, str(fault)
 
-    def _mailboxes(self, look: Look | None) -> dict[str, str]:
+    def mailboxes(self, look: Look | None) -> dict[str, str]:
+        """Connection to the worker whose mailbox is on it, as far as the API tells."""
         return {} if look is None else old_side.mailboxes(look, self._config.celery.control_exchange)
 
     # -- list
@@ -124,7 +91,7 @@ class Workers:
             Refused: the user may not use remote control.
         """
         look, fault = self._look()
-        boxes = self._mailboxes(look)
+        boxes = self.mailboxes(look)
         expected = sorted(boxes.values())
         unknown = [fault] if fault else list(look.unknown if look else ())
         told: dict[str, Answers] = {}
@@ -139,7 +106,7 @@ class Workers:
                     told[question] = control.ask(question, of=asked, patience=patience) if asked else Answers()
         except Nobody as nobody:
             unknown.append(f"{nobody}; {nobody.hint}")
-        return _survey(self, look, boxes, told, self._config.instance, unknown)
+        return _survey(self, look, boxes, told, self.instance, unknown)
 
     def _worth_asking(
         self, look: Look | None, boxes: Mapping[str, str], answering: list[str], unknown: list[str]
@@ -147,7 +114,7 @@ class Workers:
         """Those who answer and do not hold too much to list it."""
         if look is None:
             return answering
-        found, _ = old_holders.holders(look, boxes, self._config.instance, {})
+        found, _ = old_holders.holders(look, boxes, self.instance, {})
         asked = old_holders.worth_asking(found, MOST_ASKED)
         many = sorted({one.worker for one in found if one.worker and one.worker not in asked})
         if many:
@@ -169,23 +136,43 @@ class Workers:
             Unreachable: the broker does not answer.
         """
         look, fault = self._look()
-        boxes = self._mailboxes(look)
+        boxes = self.mailboxes(look)
         with self._opened() as control:
             before = self._counted(control, queues)
             ours = self._ours(queues, look)
             deadline = time.monotonic() + wait
             told: dict[str, Answers] = {}
-            expected = sorted(boxes.values())
+            patience = min(PATIENCE, wait)
+            consumed = control.ask("active_queues", expected=sorted(boxes.values()), patience=patience)
+            expected = sorted({*boxes.values()}.difference(consumed.silent))
             for queue in queues:
                 patience = max(1.0, min(PATIENCE, deadline - time.monotonic()))
                 told[queue] = control.ask("cancel_consumer", {"queue": queue}, expected=expected, patience=patience)
-                expected = [worker for worker in expected if worker not in told[queue].silent]
+                told[queue].silent = sorted({*told[queue].silent, *consumed.silent}.difference(told[queue].said))
             left = self._await(control, queues, ours, deadline)
         seen, fault = self._look()
         return [
-            _cancelled(queue, before[queue], left[queue], seen, self._mailboxes(seen), told[queue], self._config, fault)
+            _cancelled(
+                queue,
+                before[queue],
+                left[queue],
+                self._consuming(queue, look, consumed),
+                seen,
+                told[queue],
+                self,
+                fault,
+            )
             for queue in queues
         ]
+
+    def _consuming(self, queue: str, look: Look | None, said: Answers) -> tuple[str, ...]:
+        """The workers that consume a queue, as the broker says or as they say themselves."""
+        seen = () if look is None else old_side.consumers(look, self.instance, self.mailboxes(look))
+        found = {one.worker for one in seen if one.queue == queue and one.worker}
+        for worker, each in said.said.items():
+            if any(one.name == queue for one in remote_control.queues(each)):
+                found.add(worker)
+        return tuple(sorted(found))
 
     def _counted(self, control: RemoteControl, queues: Iterable[str]) -> dict[str, int]:
         counts = {queue: control.consumers(queue) for queue in queues}
@@ -200,7 +187,7 @@ class Workers:
     def _ours(self, queues: Sequence[str], look: Look | None) -> dict[str, int]:
         """How many consumers of each queue are the bridge's."""
         if look is not None and look.connections:
-            found = old_side.consumers(look, self._config.instance, {})
+            found = old_side.consumers(look, self.instance, {})
             return {queue: sum(one.ours for one in found if one.queue == queue) for queue in queues}
         if self.name != "source":
             return dict.fromkeys(queues, 0)
@@ -240,7 +227,7 @@ class Workers:
             Unreachable: the broker does not answer.
         """
         look, _ = self._look()
-        expected = sorted(self._mailboxes(look).values()) if workers is None else list(workers)
+        expected = sorted(self.mailboxes(look).values()) if workers is None else list(workers)
         with self._opened() as control:
             self._counted(control, queues)
             told = {
@@ -250,7 +237,7 @@ class Workers:
             while True:
                 said = control.ask("active_queues", of=workers, expected=expected).said
                 consumed = {worker: {one.name for one in remote_control.queues(each)} for worker, each in said.items()}
-                results = [_resumed(queue, told[queue], consumed, expected) for queue in queues]
+                results = [resumed(queue, told[queue], consumed, expected) for queue in queues]
                 if all(not one.missing for one in results) or time.monotonic() >= deadline:
                     return results
                 time.sleep(ASK_EVERY)  # noqa: TID251 - a poll of the condition above, with a deadline
@@ -265,9 +252,9 @@ class Workers:
             BridgeError: they cannot be asked.
         """
         look, fault = self._look()
-        expected = sorted(self._mailboxes(look).values())
+        expected = sorted(self.mailboxes(look).values())
         with self._opened() as control:
-            return _revoked(control.ask("revoked", expected=expected, patience=patience), fault)
+            return revoked(control.ask("revoked", expected=expected, patience=patience), fault)
 
     def take(self, ids: Sequence[str]) -> Carried:
         """Have all workers of this side take these ids for revoked, and see whether they do.
@@ -276,22 +263,22 @@ class Workers:
             BridgeError: they cannot be asked.
         """
         look, _ = self._look()
-        expected = sorted(self._mailboxes(look).values())
+        expected = sorted(self.mailboxes(look).values())
         wanted = set(ids)
         with self._opened() as control:
-            began = _revoked(control.ask("revoked", expected=expected), "")
+            began = revoked(control.ask("revoked", expected=expected), "")
             answering = sorted(began.by_worker)
             missing = {worker: wanted.difference(known) for worker, known in began.by_worker.items()}
             new = sorted(set().union(*missing.values())) if missing else []
             for at in range(0, len(new), BATCH):
                 control.tell(
                     "hello",
-                    {"from_node": f"bridge@{self._config.instance}", "revoked": new[at : at + BATCH]},
+                    {"from_node": f"bridge@{self.instance}", "revoked": new[at : at + BATCH]},
                     seconds=CARRIED,
                 )
             deadline = time.monotonic() + CARRIED
             while any(missing.values()) and time.monotonic() < deadline:
-                now = _revoked(control.ask("revoked", of=answering), "")
+                now = revoked(control.ask("revoked", of=answering), "")
                 missing = {worker: wanted.difference(now.by_worker.get(worker, ())) for worker in answering}
                 if any(missing.values()):
                     time.sleep(ASK_EVERY)  # noqa: TID251 - a poll of the condition above, with a deadline
@@ -302,69 +289,6 @@ class Workers:
             silent=began.silent,
             unread=began.unread,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """What became of one queue's consumers.
-
-    Attributes:
-        before: consumers before, and `left` those after, without the bridge's.
-        consumers: who they are, as far as the HTTP API tells; it is up to 5 s behind.
-        workers: that said ok; `errors` what others said, `silent` who did not answer.
-        holders: who still holds messages of it: those come back when these workers stop.
-    """
-
-    queue: str
-    before: int
-    left: int
-    consumers: tuple[Consumer, ...]
-    workers: tuple[str, ...]
-    errors: Mapping[str, str]
-    silent: tuple[str, ...]
-    holders: tuple[Holder, ...]
-    unknown: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """Who consumes a queue now, and who was told and does not."""
-
-    queue: str
-    workers: tuple[str, ...]
-    errors: Mapping[str, str]
-    missing: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """Revoked ids by worker; who did not answer, and whose answer could not be read."""
-
-    by_worker: Mapping[str, tuple[str, ...]]
-    silent: tuple[str, ...] = ()
-    unread: Mapping[str, str] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def ids(self) -> list[str]:
-        """All of them, once each."""
-        return sorted({one for ids in self.by_worker.values() for one in ids})
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """What became of carried ids: `missing` is how many each worker that answers still does not know."""
-
-    ids: int
-    new: int
-    missing: Mapping[str, int]
-    silent: tuple[str, ...]
-    unread: Mapping[str, str]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every worker knows every id."""
-        return bool(self.missing) and not any(self.missing.values()) and not self.silent and not self.unread
 
 
 def _survey(
@@ -412,7 +336,7 @@ def _survey(
                 version=remote_control.version(said("report", name)),
                 answered="yes" if name in first.said else first.unread.get(name, ""),
                 queues=tuple(sorted(set(queues))),
-                held=_held(name, held if look is not None else None, scheduled.get(name), reserved.get(name)),
+                held=held_by(name, held if look is not None else None, scheduled.get(name), reserved.get(name)),
                 revoked=None if ids is None else len(remote_control.ids(ids)),
             )
         )
@@ -421,42 +345,24 @@ def _survey(
     return Survey(side.name, side.vhost, tuple(workers), others, unread, tuple(unknown))
 
 
-def _held(
-    worker: str,
-    held: tuple[Holder, ...] | None,
-    scheduled: Mapping[str, int] | None,
-    reserved: Mapping[str, int] | None,
-) -> dict[str, dict[str, int | None]]:
-    """By queue: what the broker says is unacked, and what the worker says of it."""
-    unacked = None if held is None else {one.queue: one.unacked for one in held if one.worker == worker}
-    queues = sorted({*(unacked or ()), *(scheduled or ()), *(reserved or ())})
-    return {
-        queue: {
-            "unacked": None if unacked is None else unacked.get(queue, 0),
-            "eta": None if scheduled is None else scheduled.get(queue, 0),
-            "reserved": None if reserved is None else reserved.get(queue, 0),
-        }
-        for queue in queues
-    }
-
-
 def _cancelled(
     queue: str,
     before: int,
     left: int,
+    consumed_by: tuple[str, ...],
     look: Look | None,
-    boxes: Mapping[str, str],
     told: Answers,
-    config: Config,
+    side: Workers,
     fault: str,
 ) -> Cancelled:
     consumers: tuple[Consumer, ...] = ()
     holders: tuple[Holder, ...] = ()
     if look is not None:
+        boxes, instance = side.mailboxes(look), side.instance
         if left:
-            found = old_side.consumers(look, config.instance, boxes)
+            found = old_side.consumers(look, instance, boxes)
             consumers = tuple(one for one in found if one.queue == queue and not one.ours)
-        holding, _ = old_holders.holders(look, boxes, config.instance, {})
+        holding, _ = old_holders.holders(look, boxes, instance, {})
         holders = tuple(one for one in holding if one.queue == queue)
     errors = {worker: text for worker, said in told.said.items() if (text := remote_control.error(said))}
     unread = [f"answered {why}" for worker, why in told.unread.items() if not worker]
@@ -464,26 +370,11 @@ def _cancelled(
         queue=queue,
         before=before,
         left=left,
+        consumed_by=consumed_by,
         consumers=consumers,
         workers=tuple(sorted(worker for worker in told.said if worker not in errors)),
         errors=errors,
         silent=tuple(told.silent),
         holders=holders,
         unknown=tuple(filter(None, [fault, *unread])),
-    )
-
-
-def _resumed(queue: str, told: Answers, consumed: Mapping[str, set[str]], expected: Sequence[str]) -> Resumed:
-    errors = {worker: text for worker, said in told.said.items() if (text := remote_control.error(said))}
-    there = tuple(sorted(worker for worker, queues in consumed.items() if queue in queues))
-    asked = {*expected, *told.said}
-    return Resumed(queue, there, errors, tuple(sorted(asked.difference(there))))
-
-
-def _revoked(answers: Answers, fault: str) -> Revoked:
-    return Revoked(
-        by_worker={worker: tuple(remote_control.ids(said)) for worker, said in sorted(answers.said.items())},
-        silent=tuple(answers.silent),
-        unread=answers.unread,
-        unknown=(fault,) if fault else (),
     )

@@ -25,9 +25,9 @@ from bridge.core.old_side import (
     summed,
 )
 
-#: Messages a second of a worker that nobody would call a producer: a heartbeat event every 2 s, and now and then a
-#: reply to remote control.
-HOUSEKEEPING = 0.75
+#: Messages a second of a worker that nobody would call a producer: a heartbeat event every 2 s; or, on the connection
+#: of its replies to remote control, the five that `bridge workers list` asks for, in the 5 s of a broker's sample.
+HOUSEKEEPING = 1.25
 #: What connections must explain of what came: counts of both are up to 5 s apart.
 EXPLAINED = 0.8
 
