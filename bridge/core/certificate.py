@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from bridge.core import ladder
@@ -74,6 +75,19 @@ class Process:
     state: str
     saved: float | None
     fault: str = ""
+
+    @classmethod
+    def of(cls, state: str, control: Mapping[str, Any], now: datetime) -> Process:
+        """What the daemon says of itself.
+
+        Args:
+            state: of the daemon.
+            control: its part of the status about the control queue: `saved_at` (ISO 8601) and `fault`.
+            now: the time, with its zone.
+        """
+        at = control["saved_at"]
+        saved = None if at is None else max(0.0, (now - datetime.fromisoformat(at)).total_seconds())
+        return cls(state, saved, control["fault"] or "")
 
 
 @dataclass(frozen=True, slots=True)

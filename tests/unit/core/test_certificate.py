@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -205,6 +205,13 @@ def test_inline_the_producers_of_the_source_hinder_nothing() -> None:
     conditions = certificate(replace(FINISHED, layout=Layout.INLINE, old=old))
     assert certified(conditions)
     assert "publishers" not in {one.name for one in conditions}
+
+
+def test_what_the_daemon_says_of_itself() -> None:
+    saved = {"saved_at": "2030-01-01T00:00:00+00:00", "fault": None}
+    assert Process.of("active", saved, AT + timedelta(seconds=4)) == Process("active", 4.0)
+    assert Process.of("active", saved, AT - timedelta(seconds=4)) == Process("active", 0.0), "another machine's clock"
+    assert Process.of("standby", {"saved_at": None, "fault": "gone"}, AT) == Process("standby", None, "gone")
 
 
 def test_without_an_exit_of_ours_nothing_must_stay() -> None:
