@@ -40,6 +40,7 @@ from bridge.doubles import Doubles
 from bridge.ending import LOOK, ending
 from bridge.errors import BridgeError, ConfigError, Exit
 from bridge.export import exporter
+from bridge.hooks import Hooks
 from bridge.ladder_back import LadderBack
 from bridge.link import Link
 from bridge.links import Links
@@ -136,6 +137,11 @@ class Daemon:
         self.control.depth = self.ending.depth
         self.control.more.append(self.ending.status)
         self.control.more_of_queue.append(self.ending.status_of)
+        self.hooks = Hooks(config.instance, config.hooks)
+        self.throttles.on_throttled = self.hooks.throttled
+        self.discovery.on_state = self.hooks.state
+        self.control.on_change.append(self.hooks.changed)
+        self.control.more.append(lambda: {"hooks": self.hooks.status()})
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         #: What may be read over the doors: the name in the path, and what answers.
@@ -233,6 +239,8 @@ class Daemon:
             gevent.spawn(self._every, old_side.LOOK, self.old_side.look)
         gevent.spawn(self.ladder_back.run)
         gevent.spawn(self._every, REPORT, self.throttles.look)
+        gevent.spawn(self._every, REPORT, self.hooks.look)
+        gevent.spawn(self.hooks.run)
         if self._notify.watchdog is not None:
             gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
 
@@ -271,6 +279,7 @@ class Daemon:
         with contextlib.suppress(gevent.Timeout), gevent.Timeout(LEAVE):
             self.ladder_back.end()
             self.discovery.end()
+        self.hooks.end()
         self.links.close()
         log.info("stopped")
 
@@ -342,6 +351,7 @@ class Daemon:
             logs.set_up(config.log.level, config.log.format)
             before, self.config = self.config, config
             self.throttles.reload(config.throttle)
+            self.hooks.reload(config.hooks)
             wanted: defaultdict[Verb, list[str]] = defaultdict(list)
             for subscription, route in self.discovery.reload(before, config):
                 wanted[VERB_OF[route]].append(subscription.queue)
