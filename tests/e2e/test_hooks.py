@@ -62,6 +62,7 @@ def test_each_transition_is_told_once(vhosts: Vhosts, tmp_path: Path):
         assert [call["event"] for call in told(file)] == ["cutover", "throttled", "faulted", "legacy"]
 
 
+@pytest.mark.long
 def test_commands_that_hang_and_flood_hold_nothing_up(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic("q1", "q2")

@@ -62,6 +62,7 @@ def test_a_deep_target_queue_is_left_to_the_old_workers_until_it_is_worked_off(v
             assert daemon.status()["totals"]["possible_duplicates"] == 0
 
 
+@pytest.mark.long
 def test_other_bounds_are_in_force_with_a_reload(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic("q1")
