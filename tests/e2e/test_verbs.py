@@ -1,0 +1,165 @@
+"""The verbs on a running daemon, as an operator types them: done, refused, planned, taken back, and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.cli import main
+from bridge.lab.deadline import until
+from tests.support.brokers import Vhosts
+from tests.support.daemon import Daemon, queue_of, running, takeover
+from tests.support.peers import Peer, Producer, Worker
+
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)]
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What a command came to: its exit code, and what it answered for each queue, or the error."""
+
+    code: int
+    told: dict[str, Any]
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        return {answer["queue"]: answer["outcome"] for answer in self.told["answers"]}
+
+    def of(self, queue: str) -> dict[str, Any]:
+        return next(answer for answer in self.told["answers"] if answer["queue"] == queue)
+
+
+def bridge(daemon: Daemon, *words: str) -> Typed:
+    """What `bridge -c FILE <words> --json` comes to."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main(["-c", str(daemon.file), *words, "--json"])
+    return Typed(code, json.loads(out.getvalue()) if out.getvalue() else {})
+
+
+def test_every_verb_does_what_it_says_under_traffic(vhosts: Vhosts, tmp_path: Path):
+    """Each task runs once, on the side that the route says, through every verb of this layout."""
+    with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
+        old.classic("q1", "q2")
+        new.quorum("q1", "q2")
+        with (
+            running(takeover(vhosts, tmp_path, gate={"consumers": 1}), tmp_path) as daemon,
+            Worker(vhosts.old.amqp, "q1") as before,
+            Worker(vhosts.new.amqp, "q1") as after,
+            Producer(vhosts.old.amqp, "q1", rate=200) as producer,
+        ):
+
+            def works(side: Worker, state: str) -> bool:
+                """Whether only that side gets new ones, once the traffic has followed."""
+                daemon.wait_until(lambda status: queue_of(status, "q1")["state"] == state)
+                mark, other = producer.sent, after if side is before else before
+                side.wait_until(lambda got: bool(got) and got[-1] >= mark + 20)
+                return not [number for number in other.got if number > mark + 10]
+
+            assert bridge(daemon, "cutover", "q1", "--reason", "the night").code == 0
+            assert works(after, "moving")
+            assert bridge(daemon, "pause", "q1").of("q1")["paused"]
+            assert works(before, "paused")
+            assert bridge(daemon, "resume", "q1").code == 0
+            assert works(after, "moving")
+            assert bridge(daemon, "canary", "q1", "--rate", "50/s").of("q1")["route"] == "canary"
+            seen = len(before.got), len(after.got)
+            assert until(lambda: len(before.got) > seen[0] + 20 and len(after.got) > seen[1] + 20, 20), "a share each"
+            assert bridge(daemon, "rollback", "q1").of("q1")["route"] == "legacy"
+            assert works(before, "idle")
+            assert bridge(daemon, "cutover", "--all").outcomes == {"q1": "done", "q2": "refused"}
+            assert works(after, "moving")
+
+            producer.stop()
+            assert until(lambda: len(before.got) + len(after.got) >= producer.sent, 20)
+            assert sorted(before.got + after.got) == list(producer.numbers)
+
+            told = [(change["verb"], change["outcome"]) for change in daemon.status()["changes"]]
+            assert told[:2] == [("cutover", "done"), ("pause", "done")]
+            assert told[-2:] == [("cutover", "done"), ("cutover", "refused")]
+            assert daemon.status()["changes"][0]["reason"] == "the night"
+            assert daemon.status()["totals"]["possible_duplicates"] == 0
+
+
+def test_what_is_refused_changes_nothing(vhosts: Vhosts, tmp_path: Path):
+    with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
+        old.classic("mail", "reports")
+        new.quorum("mail")
+        with running(takeover(vhosts, tmp_path, gate={"consumers": 1}), tmp_path) as daemon:
+            wrong = bridge(daemon, "cutover", "mail", "mial")
+            assert (wrong.code, 'queue "mial": not in scope' in wrong.told["error"]) == (1, True)
+            assert "mail" in wrong.told["hint"]
+            assert "named one by one" in bridge(daemon, "cutover", "--all", "--force").told["error"]
+            for words in (("cutover", "mail"), ("canary", "mail", "--rate", "5/s"), ("dual", "mail")):
+                typed = bridge(daemon, *words)
+                assert (typed.code, typed.outcomes) == (1, {"mail": "refused"}), words
+                assert typed.of("mail")["hint"]
+            assert "has 0 consumers, 1 are wanted" in bridge(daemon, "cutover", "mail").of("mail")["text"]
+            assert "takeover layout" in bridge(daemon, "dual", "mail").of("mail")["text"]
+
+            # A dry run is refused as the verb would be, and binds nothing on the target.
+            dry = bridge(daemon, "cutover", "mail", "reports", "--force", "--dry-run")
+            assert dry.outcomes == {"mail": "would", "reports": "refused"}
+            assert {queue["route"] for queue in daemon.status()["queues"]} == {"legacy"}
+            assert [change["outcome"] for change in daemon.status()["changes"]] == ["refused"] * 5
+            assert bridge(daemon, "cutover", "mail", "--force").outcomes == {"mail": "done"}
+            daemon.wait_until(lambda status: queue_of(status, "mail")["state"] == "moving")
+
+
+def test_a_postponed_cutover_waits_is_refused_and_goes(vhosts: Vhosts, tmp_path: Path):
+    with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
+        old.classic("mail", "reports")
+        new.quorum("mail", "reports")
+        old.publish("mail", range(30))
+        with running(takeover(vhosts, tmp_path, gate={"consumers": 1}), tmp_path) as daemon:
+            at = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+            assert bridge(daemon, "cutover", "reports", "--at", at).outcomes == {"reports": "planned"}
+            daemon.wait_until(lambda status: bool((queue_of(status, "reports")["planned"] or {}).get("refused")))
+            assert "has 0 consumers" in queue_of(daemon.status(), "reports")["planned"]["refused"]
+
+            later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+            assert bridge(daemon, "cutover", "mail", "--at", later).outcomes == {"mail": "planned"}
+            assert "cancel" in queue_of(daemon.status(), "mail")["next"]
+            assert bridge(daemon, "cancel", "mail").outcomes == {"mail": "done"}
+            assert queue_of(daemon.status(), "mail")["planned"] is None
+
+            # The broker's numbers are some seconds old: the one for this queue is waited for.
+            assert until(
+                lambda: bridge(daemon, "cutover", "mail", "--when-backlog", "10").outcomes == {"mail": "planned"}, 20
+            )
+            daemon.wait_until(lambda status: "30 are now" in queue_of(status, "mail")["planned"]["waits_for"], 30)
+            with (
+                Worker(vhosts.new.amqp, "mail"),
+                Worker(vhosts.new.amqp, "reports"),
+                Worker(vhosts.old.amqp, "mail"),
+            ):
+                daemon.wait_until(lambda status: {queue["route"] for queue in status["queues"]} == {"quorum"}, 30)
+            assert {queue["planned"] for queue in daemon.status()["queues"]} == {None}
+            done = [change for change in daemon.status()["changes"] if change["outcome"] == "done"]
+            assert [(change["door"], change["verb"]) for change in done] == [
+                ("cli", "cancel"),
+                ("schedule", "cutover"),
+                ("schedule", "cutover"),
+            ]
+
+
+def test_what_waits_on_the_target_is_brought_back_and_can_go_again(vhosts: Vhosts, tmp_path: Path):
+    with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
+        old.classic("q1")
+        new.quorum("q1")
+        old.publish("q1", range(200))
+        with running(takeover(vhosts, tmp_path), tmp_path) as daemon:
+            daemon.signal(signal.SIGUSR1)
+            daemon.wait_until(lambda status: status["totals"]["moved"] == 200)
+            assert bridge(daemon, "rollback", "--reverse", "q1").of("q1")["route"] == "reverse"
+            assert until(lambda: old.look("q1") == (200, 0), 20)
+            assert bridge(daemon, "cutover", "q1").outcomes == {"q1": "done"}
+            with Worker(vhosts.new.amqp, "q1") as worker:
+                assert sorted(worker.wait_for(200)) == list(range(200))
