@@ -17,6 +17,8 @@ from bridge.cli_shared import admin_socket, print_json
 from bridge.errors import BridgeError, Exit
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+#: What `*` stands for in answers and in the journal.
+_TOGETHER = "all queues together"
 #: What lifts a limit.
 _NO_LIMIT = ("none", "off")
 
@@ -238,11 +240,11 @@ def _due(text: str | None) -> datetime | None:
 
 def answer_line(answer: Mapping[str, Any]) -> str:
     """One answer as one line: queue, outcome, what the route was and is, why, what to do, what can be asked next."""
-    queue = "all queues together" if answer["queue"] == "*" else answer["queue"]
+    queue = _TOGETHER if answer["queue"] == "*" else answer["queue"]
     after = f"{answer['route']}, paused" if answer["paused"] else answer["route"]
     changed = answer["outcome"] in ("done", "would") and answer["before"] != after
     route = f" {answer['before']} -> {after}" if changed else f" {after}" if after else ""
-    text = answer["text"].removeprefix(f'queue "{answer["queue"]}": ')
+    text = _without_name(answer)
     line = f"{queue}: {answer['outcome']}{route}" + (f": {text}" if text else "")
     if answer["hint"]:
         line += f" ({answer['hint']})"
@@ -261,14 +263,20 @@ def _tell_sum(answers: list[dict[str, Any]]) -> None:
 
 def _change_line(change: Mapping[str, str]) -> str:
     at = datetime.fromisoformat(change["at"]).astimezone()
-    queue = "all queues together" if change["queue"] == "*" else change["queue"]
+    queue = _TOGETHER if change["queue"] == "*" else change["queue"]
     before, after = change["before"], change["after"]
     what = f"{before} -> {after}" if before != after else after
     line = f"{at:%Y-%m-%d %H:%M:%S %z} {queue}: {change['verb']} {change['outcome']} {what}".rstrip()
     line += f", by {change['by']} ({change['door']})"
     if change["reason"]:
         line += f", because: {change['reason']}"
-    return f"{line}: {change['text']}" if change["outcome"] == "refused" and change["text"] else line
+    return f"{line}: {_without_name(change)}" if change["outcome"] == "refused" and change["text"] else line
+
+
+def _without_name(told: Mapping[str, Any]) -> str:
+    """A text about a queue, where the line begins with its name already."""
+    text: str = told["text"]
+    return text.removeprefix(f'queue "{told["queue"]}": ').removeprefix(f"{_TOGETHER}: ")
 
 
 def _show_limits(file: str | None, given: Mapping[str, Any]) -> int:
@@ -281,7 +289,7 @@ def _show_limits(file: str | None, given: Mapping[str, Any]) -> int:
         print_json({"all": status.get("limit"), "queues": limits})
         return Exit.DONE
     whole = status.get("limit")
-    click.echo(f"all queues together: {'no limit' if whole is None else f'at most {show_rate(whole)}'}")
+    click.echo(f"{_TOGETHER}: {'no limit' if whole is None else f'at most {show_rate(whole)}'}")
     for name, limit in limits.items():
         click.echo(f"{name}: at most {show_rate(limit)}")
     return Exit.DONE

@@ -72,7 +72,7 @@ def _remarks(queue: Mapping[str, Any]) -> Iterator[str]:
         yield f"{plan['verb']} is planned: {wait}" + (f", refused so far: {plan['refused']}" if plan["refused"] else "")
     if queue.get("limit") is not None:
         yield f"at most {show_rate(queue['limit'])}"
-    if (waits_for := queue.get("waits_for")) and not queue.get("drained"):
+    if queue["route"] == "quorum" and (waits_for := queue.get("waits_for")) and not queue.get("drained"):
         more = f" and {len(waits_for) - 1} more" if len(waits_for) > 1 else ""
         yield f"not drained: {waits_for[0]}{more}"
     if queue.get("by") and queue.get("changed_at"):

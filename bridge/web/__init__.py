@@ -140,7 +140,8 @@ def _fault(code: int, error: str, hint: str) -> ResponseReturnValue:
 
 
 def _denied(denied: Denied) -> ResponseReturnValue:
-    log.warning("%s %s from %s denied: %s", request.method, request.path, request.remote_addr, denied)
+    # A path is what the client made of it, line ends included.
+    log.warning("%s %r from %s denied: %s", request.method, request.path, request.remote_addr, denied)
     # RFC 6750, section 3: a request without a token is told which kind is wanted.
     headers = {"WWW-Authenticate": "Bearer"} if denied.code == HTTPStatus.UNAUTHORIZED else {}
     return jsonify(error=str(denied), hint=denied.hint), denied.code, headers
@@ -168,6 +169,6 @@ def _misdirected(flask: Flask) -> Callable[[HTTPException], ResponseReturnValue]
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
-    log.error("%s %s: unexpected error: %s: %s", request.method, request.path, type(error).__name__, error)
+    log.error("%s %r: unexpected error: %s: %s", request.method, request.path, type(error).__name__, error)
     log.debug("traceback", exc_info=error)
     return _fault(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected error", "see the daemon's log")

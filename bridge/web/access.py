@@ -2,7 +2,7 @@
 
 1. Over TCP no name is believed: the journal says `token@` and where the request came from.
 2. A browser must not become a door: a page elsewhere cannot send the token, and a name that was made to point here (DNS
-   rebinding) is refused by its Host header. Who bears the token may use any name.
+   rebinding) is refused by its Host header, which every browser sends. Who bears the token may use any name.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Access:
             door = "cli" if request.user_agent.string.startswith(CLI) else "http"
             return Asker(str(peer), door, trusted=True)
         bears = self._bears_token(request.headers.get("Authorization"))
-        if not bears and not self._is_here(request.host):
+        if not bears and "Host" in request.headers and not self._is_here(request.host):
             raise Denied(
                 HTTPStatus.FORBIDDEN,
                 "the host in the request is not this daemon's address",

@@ -57,7 +57,7 @@ CHANGES = [
         "door": "signal",
         "reason": "",
         "outcome": "refused",
-        "text": "no workers",
+        "text": 'queue "img": no workers',
     },
     {
         "at": "2026-11-22T17:07:00+00:00",
@@ -207,7 +207,8 @@ def test_lines_of_other_outcomes() -> None:
     assert answer_line(unchanged).startswith("mail: unchanged quorum: the route is quorum already; next: ")
     would = {**DONE, "outcome": "would", "paused": True}
     assert answer_line(would).startswith("mail: would legacy -> quorum, paused: everything")
-    limited = {**DONE, "queue": "*", "before": "", "route": "", "text": "at most 500/s", "next": []}
+    limited = {**DONE, "queue": "*", "before": "", "route": "", "next": []}
+    limited["text"] = "all queues together: at most 500/s"
     assert answer_line(limited) == "all queues together: done: at most 500/s"
     paused = {**DONE, "before": "quorum, paused", "paused": True, "text": "", "outcome": "unchanged"}
     assert answer_line(paused) == "mail: unchanged quorum, paused; next: canary, legacy"

@@ -115,6 +115,7 @@ def test_what_holds_for_all_queues_is_said_above() -> None:
         ({"waits_for": ["12 ready", "a consumer"], "drained": False}, "not drained: 12 ready and 1 more"),
         ({"waits_for": ["12 ready"], "drained": False}, "not drained: 12 ready"),
         ({"waits_for": [], "drained": True}, ""),
+        ({"waits_for": ["the route quorum"], "drained": False, "route": "canary"}, ""),
         ({"by": "alice@h1", "changed_at": "2026-11-22T12:05:00+00:00"}, "by alice@h1, 11-22 12:05"),
         ({"by": "", "changed_at": None, "planned": None, "limit": None}, ""),
     ],
@@ -123,7 +124,7 @@ def test_what_else_is_set_stands_in_the_row(more: dict[str, Any], remarks: str) 
     queue = {**STATUS["queues"][0], "target": "mail", **more}
     row = shown({**STATUS, "queues": [queue]})[-2].split()
     state = "drained" if more.get("drained") else more.get("state", "moving")
-    assert row[:3] == ["mail", "quorum", state]
+    assert row[:3] == ["mail", more.get("route", "quorum"), state]
     assert " ".join(row[7:]) == remarks
 
 

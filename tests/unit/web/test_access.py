@@ -89,6 +89,12 @@ def test_a_name_that_was_made_to_point_here_is_refused(host: str) -> None:
     assert (refused.code, str(refused)) == (403, "the host in the request is not this daemon's address")
 
 
+def test_what_is_no_browser_needs_no_host() -> None:
+    request = asked("GET")
+    del request.environ["HTTP_HOST"]
+    assert OPEN.asker(Request(request.environ)).by == "10.0.0.5"
+
+
 def test_the_name_it_listens_on_is_its_own_and_the_token_opens_under_any() -> None:
     named = Access(HostPort("Bridge.internal", 8642), Secret(TOKEN))
     assert named.asker(asked("GET", host="bridge.internal:8642"))

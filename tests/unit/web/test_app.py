@@ -177,7 +177,7 @@ def test_the_unexpected_is_logged_and_not_told(client: FlaskClient, caplog: pyte
         told = client.get("/api/broken")
     assert (told.status_code, told.json) == (500, {"error": "unexpected error", "hint": "see the daemon's log"})
     (record,) = caplog.records
-    assert record.getMessage().startswith("GET /api/broken: unexpected error: ZeroDivisionError: ")
+    assert record.getMessage().startswith("GET '/api/broken': unexpected error: ZeroDivisionError: ")
     assert record.exc_info is None
 
 
@@ -195,8 +195,10 @@ def test_over_tcp_the_token_decides(control: FakeControl, caplog: pytest.LogCapt
     assert told.json["error"] == "a token is needed to change things"
     wrong = client.post("/api/cutover", json={"all": True}, headers={"Authorization": "Bearer wrong-wrong-wrong"})
     assert (wrong.status_code, "WWW-Authenticate" in wrong.headers) == (403, False)
-    assert "POST /api/cutover from 127.0.0.1 denied: the token is not this daemon's" in caplog.text
+    assert "POST '/api/cutover' from 127.0.0.1 denied: the token is not this daemon's" in caplog.text
     assert "wrong-wrong" not in caplog.text
+    client.post("/api/x%0aerror: forged", json={})
+    assert caplog.records[-1].getMessage().splitlines() == [caplog.records[-1].getMessage()]
     assert control.asked == []
     assert client.get("/api/status").status_code == 200
     assert client.get("/api/status", headers={"Host": "evil.example"}).status_code == 403
