@@ -223,6 +223,7 @@ class Ending:
             subscription.in_flight,
             max(named, int(moving)) if reads_it else 0,
             old=old,
+            old_age=0.0 if old is None else max(0.0, time.time() - old.at.timestamp()),
         )
         if depth is None:
             fault = self._unset if self._old is None else self.depths.old_side.fault or "the queue is not there"

@@ -4,6 +4,8 @@
    and nothing was published into it for `drained_after`.
 2. Every reason is said, not only the first: an operator stops workers and producers in one go.
 3. What was not seen is a reason to wait, not a reason to go on.
+4. Names are looked up less often than numbers: where a newer number says that there is nobody, an older name is no
+   reason any more.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Final
 from bridge.core.old_side import Consumer, Holder, OldSide, Publisher
 from bridge.core.route import Route
 
+#: Seconds by which the broker's numbers are older than its lists: it collects statistics so often.
+_STATISTICS: Final = 5.0
 #: Names in one sentence.
 MOST_NAMES: Final = 5
 
@@ -59,6 +63,7 @@ class Seen:
         fault: why it told nothing.
         quiet: None before the first look.
         old: who is still on the old side; None when that is not known.
+        old_age: seconds since that was looked at.
     """
 
     queue: str
@@ -70,6 +75,7 @@ class Seen:
     fault: str = ""
     quiet: Quiet | None = None
     old: OldSide | None = None
+    old_age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +110,10 @@ def _waits_for(seen: Seen, after: float) -> Iterator[str]:
     else:
         yield from _messages(seen, counted, old)
         yield from _consumers(seen, counted, old)
-    if old is not None:
-        yield from publishing(old)
     quiet = seen.quiet
+    # That nothing came is newer than who published when something did.
+    if old is not None and not (counted is not None and quiet is not None and quiet.known and quiet.seconds >= after):
+        yield from publishing(old)
     if counted is not None and quiet is not None:
         yield from _quiet(quiet, after)
 
@@ -116,11 +123,12 @@ def _messages(seen: Seen, counted: Counted, old: OldSide | None) -> Iterator[str
         yield f"messages that are ready in the old queue: {counted.ready} ({counted.age:.0f} s ago)"
     if seen.in_flight:
         yield f"messages in flight here: {seen.in_flight}"
+    unacked = counted.unacked - seen.in_flight
     held = 0
-    for holder in old.holders if old is not None else ():
+    for holder in old.holders if old is not None and not (_outdated(seen, counted) and unacked <= 0) else ():
         held += holder.unacked
         yield holding(holder)
-    left = counted.unacked - seen.in_flight - held
+    left = unacked - held
     if left > 0:
         whose = "who holds them cannot be seen" if old is None else "nobody who is seen holds them"
         yield f"messages that are unacked in the old queue: {left} ({counted.age:.0f} s ago), {whose}"
@@ -128,11 +136,16 @@ def _messages(seen: Seen, counted: Counted, old: OldSide | None) -> Iterator[str
 
 def _consumers(seen: Seen, counted: Counted, old: OldSide | None) -> Iterator[str]:
     named = [] if old is None else [one for one in old.consumers if not one.ours]
-    for one in named:
+    others = counted.consumers - seen.ours
+    for one in [] if _outdated(seen, counted) and others <= 0 else named:
         yield consuming(one)
-    left = counted.consumers - seen.ours - len(named)
-    if left > 0 and not named:
-        yield f"consumers of the old queue that are not ours: {left} ({counted.age:.0f} s ago)"
+    if others > 0 and not named:
+        yield f"consumers of the old queue that are not ours: {others} ({counted.age:.0f} s ago)"
+
+
+def _outdated(seen: Seen, counted: Counted) -> bool:
+    """Whether numbers are newer than names."""
+    return seen.old_age > counted.age + _STATISTICS
 
 
 def _quiet(quiet: Quiet, after: float) -> Iterator[str]:
@@ -162,9 +175,7 @@ def consuming(one: Consumer) -> str:
 
 def holding(one: Holder) -> str:
     """Somebody who holds messages, as what is waited for."""
-    eta = (
-        "how many of them wait for an ETA is not known" if one.eta is None else f"{one.eta} of them wait for an ETA"
-    )
+    eta = "how many of them wait for an ETA is not known" if one.eta is None else f"{one.eta} of them wait for an ETA"
     return f"{who(one)} to finish or give back what it holds unacked: {one.unacked} ({eta})"
 
 

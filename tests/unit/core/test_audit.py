@@ -70,11 +70,11 @@ def test_on_every_other_route_it_is_not(route: Route) -> None:
         ({"counted": Counted(0, 0, 3, 2.0)}, "consumers of the old queue that are not ours: 2 (2 s ago)"),
         ({"counted": Counted(0, 0, 2, 2.0), "old": None}, "consumers of the old queue that are not ours: 1 (2 s ago)"),
         (
-            {"old": replace(NOBODY, flows=(FLOW, FLOW))},
+            {"old": replace(NOBODY, flows=(FLOW, FLOW)), "quiet": None},
             'connection "c2" (web (py-amqp 5.2), user "shop") to stop publishing (4.2 messages a second)',
         ),
         (
-            {"old": replace(NOBODY, flows=(Flow(None, {"mail": 2.0}, (), 2.0),))},
+            {"old": replace(NOBODY, flows=(Flow(None, {"mail": 2.0}, (), 2.0),)), "quiet": None},
             "somebody who cannot be named to stop publishing (2.0 messages a second)",
         ),
         (
@@ -109,8 +109,16 @@ def test_what_concerns_another_queue_is_no_reason() -> None:
 
 def test_a_connection_that_publishes_twice_is_named_once() -> None:
     flows = (FLOW, Flow("x", {"mail": 9.0}, (replace(PUBLISHER, rate=9.0),)))
-    [waits_for] = drained(replace(FINISHED, old=replace(NOBODY, flows=flows)), 300.0).waits_for
+    waits_for, _ = drained(replace(FINISHED, old=replace(NOBODY, flows=flows)), 301.0).waits_for
     assert "9.0 messages a second" in waits_for
+
+
+def test_names_that_newer_numbers_deny_are_no_reason() -> None:
+    others = replace(NOBODY, flows=(FLOW,), consumers=(OURS, WORKER), holders=(HOLDER,))
+    assert drained(replace(FINISHED, old=others, old_age=30.0), 300.0).yes
+    assert len(drained(replace(FINISHED, old=others, old_age=6.0), 300.0).waits_for) == 2, "the numbers are no newer"
+    there = replace(FINISHED, old=others, old_age=30.0, counted=Counted(0, 3, 2, 2.0), quiet=Quiet(1.0, seen=True))
+    assert len(drained(there, 300.0).waits_for) == 4
 
 
 def test_all_reasons_are_said_at_once() -> None:
