@@ -272,7 +272,8 @@ def _show_carried(carried: Carried) -> None:
     if not carried.missing:
         click.echo("carried to nobody: no new worker answered")
     else:
-        click.echo(f"carried over: {carried.new} of {carried.ids} ids, the others were known there")
+        known = f", {carried.ids - carried.new} were known there" if carried.new < carried.ids else ""
+        click.echo(f"carried over: {carried.new} of {carried.ids} ids{known}")
     for worker, number in carried.missing.items():
         click.echo(f"  {worker}: knows {carried.ids - number} of {carried.ids}")
     if carried.ids >= MOST_REVOKED:

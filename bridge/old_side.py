@@ -66,7 +66,8 @@ class OldSideWatch:
         self._instance = instance
         self._control_exchange = control_exchange
         self._asks = asks
-        self._before: Look | None = None
+        #: Earlier looks that the next ones are compared with, the oldest first.
+        self._looks: list[Look] = []
         self._scheduled: dict[str, Mapping[str, int]] = {}
         self._asked: datetime | None = None
         self._unasked = ""
@@ -99,9 +100,7 @@ class OldSideWatch:
         at_work = seen if self._legacy is None else management_old_side.look(*self._legacy)
         workers = old_side.mailboxes(at_work, self._control_exchange)
         hosts = frozenset(old_side.named(at_work, connection).address for connection in workers)
-        published = flows(seen, self._before, workers if at_work is seen else {}, self._instance, hosts)
-        if self._before is None or (seen.at - self._before.at).total_seconds() >= APART:
-            self._before = seen
+        published = flows(seen, self._before(seen), workers if at_work is seen else {}, self._instance, hosts)
         self._ask(at_work, workers)
         held, left = old_holders.holders(at_work, workers, self._instance, self._scheduled)
         unknown = [*seen.unknown, *(at_work.unknown if at_work is not seen else ())]
@@ -116,6 +115,12 @@ class OldSideWatch:
             unexplained=left,
             unknown=tuple(unknown),
         )
+
+    def _before(self, seen: Look) -> Look | None:
+        """The newest look that is old enough to compare this one with, which is kept for later ones."""
+        old = [look for look in self._looks if (seen.at - look.at).total_seconds() >= APART]
+        self._looks = [*old[-1:], *self._looks[len(old) :], seen]
+        return old[-1] if old else None
 
     def _ask(self, look: Look, workers: Mapping[str, str]) -> None:
         """Ask the workers for their ETA tasks, if it is time."""

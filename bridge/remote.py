@@ -21,6 +21,7 @@ from amqp.exceptions import AccessRefused as AmqpAccessRefused
 from amqp.exceptions import AMQPError, NotFound
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
+from kombu.exceptions import KombuError
 from kombu.message import Message
 from kombu.messaging import Consumer, Producer
 
@@ -31,11 +32,14 @@ from bridge.errors import BridgeError, Refused, Unreachable, redact
 
 #: Seconds for the connection.
 CONNECT = 10.0
+#: Seconds after which an answer of the broker is not waited for any more: one with an alarm reads nothing from a
+#: connection that has published.
+STUCK = 15.0
 #: Seconds for the answers of workers; one that carries out a long task without a pool of processes cannot answer.
 PATIENCE = 5.0
 #: Seconds without another answer after which no more are waited for, where nobody knows who is to answer.
 QUIET = 1.5
-#: Milliseconds after which the broker deletes our queue if nobody uses it.
+#: Seconds after which the broker deletes our queue if nobody uses it.
 EXPIRES = 60.0
 
 
@@ -220,6 +224,8 @@ class RemoteControl:
         return found
 
 
+#: What a connection raises when it breaks, or is told what it does not understand.
+FAULTS = (AMQPError, KombuError, OSError, ValueError)
 #: What can be asked twice without doing anything.
 QUESTIONS = frozenset({"active_queues", "scheduled", "reserved", "revoked", "report", "stats", "ping"})
 
@@ -249,12 +255,12 @@ def opened(name: str, broker: Broker, control_exchange: str, instance: str) -> I
             hint=f'grant configure, write and read on ".*\\.{control_exchange}\\.pidbox" and '
             f'"(reply\\.)?{control_exchange}\\.pidbox"',
         ) from None
-    except (AMQPError, OSError) as fault:
+    except FAULTS as fault:
         raise Unreachable(f"{name}: remote control broke off: {_said(fault)}") from None
     finally:
         try:
             connection.release()
-        except (AMQPError, OSError):
+        except FAULTS:
             pass  # it is gone already
 
 
@@ -270,7 +276,11 @@ def _connected(name: str, broker: Broker, instance: str) -> Connection:
             virtual_host=address.vhost,
             transport="pyamqp",
             connect_timeout=CONNECT,
-            transport_options={"client_properties": {"connection_name": f"bridge {instance} workers"}},
+            transport_options={
+                "client_properties": {"connection_name": f"bridge {instance} workers"},
+                "read_timeout": STUCK,
+                "write_timeout": STUCK,
+            },
             **options,
         )
         try:
@@ -281,7 +291,7 @@ def _connected(name: str, broker: Broker, instance: str) -> Connection:
                 f'{name}: {address} refused user "{address.user}": {fault.reply_text}',
                 hint=f"check user and password in {name}.amqp, and the user's permissions on the vhost",
             ) from None
-        except (AMQPError, OSError) as fault:
+        except FAULTS as fault:
             faults.append(f"{address}: {_said(fault)}")
             connection.release()
     raise Unreachable(f"{name}: no broker answers: {'; '.join(faults)}", hint=f"check {name}.amqp")

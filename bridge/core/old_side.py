@@ -250,7 +250,7 @@ def consumers(look: Look, instance: str, workers: Mapping[str, str]) -> tuple[Co
     found = []
     for one in look.consumers:
         queue = look.queues.get(one.queue)
-        if queue is not None and not queue.tasks:
+        if queue is None or not queue.tasks:
             continue
         who = named(look, one.connection, one.user)
         ours = one.tag.startswith(OUR_TAG) and who.given == f"bridge {instance} source"

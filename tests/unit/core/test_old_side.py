@@ -32,20 +32,19 @@ def test_who_consumes_by_name_and_which_is_ours():
             consumer("q1", WEB, tag="bridge-1"),
             consumer("q1", BRIDGE, tag="None1"),
             consumer("celery@w1.celery.pidbox", WORKER, 2),
-            consumer("not listed yet", WORKER),
+            consumer("not listed", WORKER),
         ],
     )
     workers = mailboxes(seen, "celery")
     assert workers == {WORKER: "celery@w1"}
     found = consumers(seen, "main", workers)
     assert [(one.queue, one.host, one.tag, one.ours, one.worker) for one in found] == [
-        ("not listed yet", "10.0.0.4:4003", "None1", False, "celery@w1"),
         ("q1", "10.0.0.2:4001", "bridge-1", False, None),
         ("q1", "10.0.0.4:4003", "None4", False, "celery@w1"),
         ("q1", "10.0.0.9:5000", "None1", False, None),
         ("q1", "10.0.0.9:5000", "bridge-1", True, None),
     ]
-    assert found[4].priority == 1000
+    assert found[3].priority == 1000
     assert not any(one.ours for one in consumers(seen, "other", workers))
 
 
