@@ -25,7 +25,7 @@ from gevent.event import Event
 from bridge import sides
 from bridge.amqp import ANSWER, Channel, ChannelClosed
 from bridge.config import Config
-from bridge.core import edits, frames, properties
+from bridge.core import frames, properties
 from bridge.core.counts import Counts
 from bridge.core.pace import Free
 from bridge.core.relay import Destination, Outbox, Relay
@@ -44,21 +44,6 @@ LAST_ANSWERS = 5.0
 REFUSED_FOR = 2.0
 
 _TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured )?max size (\d+)")
-
-
-class _Straight(Relay):
-    """Sends to the queue itself whatever the ETA: workers of the old side hold their tasks themselves."""
-
-    def deliver(self, tag: int, redelivered: int, wire: bytes, size: int, flags: int, wall: float, at: float) -> None:
-        """Send a message, without what must not travel (design, section 4.4)."""
-        payload, bodies = wire[7 : 7 + size], size + frames.OVERHEAD
-        found = properties.spans(payload)
-        table = found.get(properties.HEADERS)
-        entries = list(properties.fields(payload, *table)) if table else []
-        edited = edits.edit(payload, found, entries, user=self.to.user, ladder=False, cap_priority=False, wall=wall)
-        if edited is not payload:
-            wire = edits.rebuild(self.channel, edited, wire, bodies, self.to.frame_max)
-        self._publish(tag, wire, 0, at)
 
 
 @dataclass(slots=True)
@@ -314,10 +299,15 @@ class Republisher:
         channel.confirm_select()
         capped = self._config.eta.cap_priority == "auto" and (4, 0) <= connection.server_version < (4, 3)
         to = Destination(
-            target, connection.user.encode(), connection.frame_max, max_message=self._max_message, cap_priority=capped
+            target,
+            connection.user.encode(),
+            connection.frame_max,
+            max_message=self._max_message,
+            cap_priority=capped,
+            straight=self._to != "target",
+            side=self._to,
         )
-        kind = Relay if self._to == "target" else _Straight
-        lane = _Lane(channel, kind(number, to, Free(self._config.relay.window), Counts(), self._out))
+        lane = _Lane(channel, Relay(number, to, Free(self._config.relay.window), Counts(), self._out))
         self._wire.relays[number] = lane.relay
         self._lanes[target] = lane
         return lane
