@@ -82,6 +82,9 @@ class Control:
         self.limit: float | None = None
         #: Messages that are ready in an old queue; None where that is not known.
         self.depth: Callable[[str], int | None] = lambda _queue: None
+        #: What other rooms keep in the saved state, by name: what gives it, and what takes over what another process
+        #: gave, None where it gave nothing.
+        self.kept: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
         #: What other rooms add to the status: to the whole, and to each queue.
         self.more: list[Callable[[], Mapping[str, Any]]] = []
         self.more_of_queue: list[Callable[[Subscription], Mapping[str, Any]]] = []
@@ -237,7 +240,8 @@ class Control:
     def dump(self) -> dict[str, Any]:
         """Everything that the daemon which takes over has to know, as JSON has it."""
         queues = self.records.dump(self._subscriptions())
-        return {"queues": queues, "limit": self.limit, "changes": self.changes.as_json()}
+        kept = {name: give() for name, (give, _) in self.kept.items()}
+        return {"queues": queues, "limit": self.limit, "changes": self.changes.as_json(), **kept}
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Take over what `dump` gave: queues in scope at once, the others when they appear.
@@ -249,6 +253,8 @@ class Control:
             limit = None if saved["limit"] is None else float(saved["limit"])
             changes = Journal.read(saved["changes"])
             self.records.load(saved["queues"], self._subscriptions())
+            for name, (_, take_over) in self.kept.items():
+                take_over(saved.get(name))
         except (AttributeError, KeyError, TypeError, ValueError) as fault:
             raise RefusedError(
                 f"the saved state cannot be read: {type(fault).__name__}: {fault}",

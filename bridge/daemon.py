@@ -134,6 +134,7 @@ class Daemon:
         )
         self.ending = ending(lambda: self.config, self.discovery.all, lambda: self.doubles.total)
         self.ending.watch = self.old_side = old_side.watch(config)
+        self.control.kept["ending"] = self.ending.dump, self.ending.took_over
         self.control.depth = self.ending.depth
         self.control.more.append(self.ending.status)
         self.control.more_of_queue.append(self.ending.status_of)

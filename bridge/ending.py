@@ -266,21 +266,17 @@ class Ending:
 
     def dump(self) -> dict[str, Any]:
         """What the process that takes over has to know, as JSON has it."""
-        return {"gaps": [asdict(one) for one in self.gaps], "drained": sorted(self._told)}
+        ended = self.process().state == "stopping" and not any(sum(one.unsettled) for one in self._subscriptions())
+        gaps = [asdict(one) for one in self.gaps]
+        return {"at": time.time(), "ended": ended, "gaps": gaps, "drained": sorted(self._told)}
 
-    def took_over(self, saved: object, saved_at: datetime | None, *, orderly: bool) -> None:
-        """Another process had the queues before.
-
-        Args:
-            saved: what it gave for `dump`; None where it gave nothing.
-            saved_at: when it last saved its state; None when it never did.
-            orderly: whether that was its last act.
-        """
-        if isinstance(saved, dict):
-            self.gaps = tuple(Gap(float(one["since"]), float(one["until"])) for one in saved.get("gaps", ()))
-            self._told = {str(name) for name in saved.get("drained", ())}
-        if saved_at is not None:
-            self.gaps = with_gap(self.gaps, gap(saved_at.timestamp(), time.time(), orderly=orderly))
+    def took_over(self, saved: Any) -> None:
+        """Another process had the queues before, and saved this by `dump`; None: nothing."""
+        if not isinstance(saved, dict):
+            return
+        known = tuple(Gap(float(one["since"]), float(one["until"])) for one in saved["gaps"])
+        self.gaps = with_gap(known, gap(float(saved["at"]), time.time(), orderly=bool(saved["ended"])))
+        self._told = {str(name) for name in saved["drained"]}
 
     # -- the certificate
     # ----------------------------------------------------------------------------------------------------
