@@ -59,6 +59,7 @@ class Subscription:
         #: Why the target is left alone, empty when it is not; and why this daemon may not move anything.
         self.throttled = ""
         self.suspended = ""
+        self._legacy_too = True
         #: Messages a second at most, on whatever route; None is no limit.
         self.limit: float | None = None
         self._own_limit = Limit(None, time.monotonic())
@@ -209,10 +210,15 @@ class Subscription:
             self._trial.change(rate, time.monotonic())
             self.wake()
 
-    def suspend(self, reason: str) -> None:
-        """Move nothing, for a reason that is this daemon's; empty: go on."""
-        if reason != self.suspended:
-            self.suspended = reason
+    def suspend(self, reason: str, legacy_too: bool = True) -> None:
+        """Move nothing, for a reason that is this daemon's; empty: go on.
+
+        Args:
+            reason: why.
+            legacy_too: inline, whether what goes to the legacy side alone waits as well.
+        """
+        if (reason, legacy_too) != (self.suspended, self._legacy_too):
+            self.suspended, self._legacy_too = reason, legacy_too
             self.wake()
 
     def set_terms(self, terms: Terms) -> None:
@@ -271,7 +277,7 @@ class Subscription:
 
     def _stopped(self) -> Rest | None:
         """What lies over every route."""
-        if self.suspended:
+        if self.suspended and (self._legacy_too or self._links.legacy is None):
             return Rest("standby", self.suspended)
         if self.paused:
             return Rest("paused", f"paused; the route is {self.route}")
@@ -296,6 +302,8 @@ class Subscription:
         return Rest("idle", f"route {self.route}: the old workers have this queue")
 
     def _way_to_target(self, **how: Any) -> Way | Rest:
+        if self.suspended:
+            return Rest("standby", self.suspended)
         if self.throttled:
             return Rest("throttled", self.throttled)
         if self._behind.on is not None:
@@ -304,7 +312,8 @@ class Subscription:
 
     def _way_to_both(self, legacy: Link) -> Way | Rest:
         """Inline: to one side or the other, or to both; while one takes nothing, perhaps to the other alone."""
-        course = self._sides.course(self.route, self.throttled, degrade=self.terms.degrade)
+        left_alone = self.throttled or self.suspended
+        course = self._sides.course(self.route, left_alone, degrade=self.terms.degrade)
         if isinstance(course, Rest):
             return course
         degraded = self.route is Route.DUAL and not (course.target and course.legacy)
@@ -317,6 +326,8 @@ class Subscription:
         stopped = self._stopped()
         if stopped is not None:
             return stopped
+        if self.suspended:
+            return Rest("standby", self.suspended)
         if self.route is not Route.REVERSE:
             return Rest("idle", f"route {self.route}: nothing is brought back")
         ahead = self._ahead.on

@@ -62,16 +62,16 @@ class TwoSides:
         self._split: Split | None = None
         self._split_of: tuple[Route, Share | None, int] | None = None
 
-    def course(self, route: Route, throttled: str, *, degrade: bool) -> Course | Rest:
+    def course(self, route: Route, left_alone: str, *, degrade: bool) -> Course | Rest:
         """Where messages go now on `canary` or `dual`.
 
         Args:
             route: one of these.
-            throttled: why the target is left alone; empty when it is not.
+            left_alone: why the target is, though it may be there; empty when it is not.
             degrade: `dual` goes on with the living side.
         """
         forward = self._links.forward
-        target, legacy = forward.down() or throttled, forward.leg_down() or ""
+        target, legacy = forward.down() or left_alone, forward.leg_down() or ""
         if route is Route.CANARY or degrade:
             target = target or self._refused(forward.target.name)
         if degrade and route is Route.DUAL and forward.leg is not None:
@@ -82,8 +82,8 @@ class TwoSides:
             return Course(target=False, note=f"only to the legacy side: {target}")
         if legacy and not target and route is Route.DUAL and degrade:
             return Course(legacy=False, note=f"only to the target: {legacy}")
-        if throttled and not legacy:
-            return Rest("throttled", throttled)
+        if target == left_alone and not legacy:
+            return Rest("throttled", left_alone)
         return Rest("waiting", "; ".join(one for one in (target, legacy) if one))
 
     def _refused(self, side: str) -> str:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.brokers import broker_set, new_lab, new_vhosts, vhosts, world
+from tests.support.brokers import broker_set, new_lab, new_vhosts, three, vhosts, world
 
-__all__ = ["broker_set", "new_lab", "new_vhosts", "vhosts", "world"]
+__all__ = ["broker_set", "new_lab", "new_vhosts", "three", "vhosts", "world"]

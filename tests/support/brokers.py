@@ -62,6 +62,15 @@ class Vhosts:
         return {"old": self.old.info(), "new": self.new.info()}
 
 
+@dataclass(frozen=True)
+class Three:
+    """The vhosts of the inline layout: producers publish into the first, and two live sides get messages from us."""
+
+    ingress: Side
+    legacy: Side
+    new: Side
+
+
 class MakesVhosts(Protocol):
     """Makes another pair of fresh vhosts; they are deleted after the test."""
 
@@ -127,6 +136,19 @@ def new_vhosts(world: World) -> Iterator[MakesVhosts]:
 def vhosts(new_vhosts: MakesVhosts) -> Vhosts:
     """One pair of fresh vhosts."""
     return new_vhosts()
+
+
+@pytest.fixture
+def three(world: World) -> Iterator[Three]:
+    """Fresh vhosts for the inline layout; ingress and legacy are on the old broker."""
+    word = secrets.token_hex(4)
+    made = Three(Side(world.old, f"ingress-{word}"), Side(world.old, f"chost-{word}"), Side(world.new, f"qhost-{word}"))
+    sides = (made.ingress, made.legacy, made.new)
+    for side in sides:
+        side.cluster.make_vhost(side.vhost)
+    yield made
+    for side in sides:
+        side.cluster.drop_vhost(side.vhost)
 
 
 @pytest.fixture

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bridge.admin_client import fetch_status
+from bridge.admin_client import fetch_status, post
 from bridge.errors import Unreachable
 from bridge.lab.deadline import until
+from tests.support.brokers import Vhosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tests.support.brokers import Vhosts
+    from tests.support.brokers import Three
 
 #: What `bridge status --json` prints.
 Status = dict[str, Any]
@@ -59,6 +60,16 @@ def takeover(vhosts: Vhosts, folder: Path, **changed: Any) -> dict[str, Any]:
         **changed,
     }
     return {name: value for name, value in config.items() if value is not None}
+
+
+def inline(three: Three, folder: Path, **changed: Any) -> dict[str, Any]:
+    """Return a configuration of the inline layout, as `takeover` does."""
+    sides = {
+        "source": {"amqp": three.ingress.amqp, "api": three.ingress.api},
+        "target": {"amqp": three.new.amqp, "api": three.new.api},
+        "legacy": {"amqp": three.legacy.amqp, "api": three.legacy.api},
+    }
+    return takeover(Vhosts(three.ingress, three.new), folder, **{**sides, **changed})
 
 
 class Daemon:
@@ -139,6 +150,11 @@ class Daemon:
     def queue(self, name: str) -> Status:
         """Return what it says about one queue."""
         return queue_of(self.status(), name)
+
+    def ask(self, verb: str, *queues: str, **more: Any) -> list[dict[str, Any]]:
+        """Ask for a verb as the commands do, for these queues or for all; an answer for each queue."""
+        which: dict[str, Any] = {"queues": list(queues)} if queues else {"all": True}
+        return post(self.socket, verb, {**which, **more})
 
     def wait_until(self, condition: Callable[[Status], bool], seconds: float = DONE_WITHIN) -> Status:
         """Ask for the status until the condition holds, and return the status in which it does.

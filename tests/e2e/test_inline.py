@@ -1,0 +1,257 @@
+"""The inline layout: producers publish into an ingress vhost, and two live sides get what the route says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.lab.deadline import until
+from tests.support.brokers import Three
+from tests.support.daemon import Daemon, inline, queue_of, running
+from tests.support.peers import Peer, Producer, Worker, message
+from tests.support.proxy import Proxy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)]
+
+
+@dataclass
+class Scene:
+    """The three vhosts with a queue `q1` each, and a worker on either side."""
+
+    ingress: Peer
+    legacy: Peer
+    new: Peer
+    old_worker: Worker
+    new_worker: Worker
+
+
+@contextmanager
+def scene(three: Three) -> Iterator[Scene]:
+    with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy, Peer(three.new.amqp) as new:
+        ingress.classic("q1")
+        legacy.classic("q1")
+        new.quorum("q1")
+        with (
+            Worker(three.legacy.amqp, "q1", prefetch=100) as old_worker,
+            Worker(three.new.amqp, "q1", prefetch=100) as new_worker,
+        ):
+            yield Scene(ingress, legacy, new, old_worker, new_worker)
+
+
+def moving(daemon: Daemon, route: str) -> None:
+    """Wait until messages move on this route."""
+
+    def holds(status: dict[str, Any]) -> bool:
+        queue = queue_of(status, "q1")
+        return (queue["route"], queue["state"]) == (route, "moving")
+
+    daemon.wait_until(holds)
+
+
+def producing(daemon: Daemon, three: Three, route: str) -> Producer:
+    """A producer that begins when messages move on this route."""
+    moving(daemon, route)
+    return Producer(three.ingress.amqp, "q1", rate=200)
+
+
+def test_each_flip_is_sharp_and_keeps_the_order(three: Three, tmp_path: Path) -> None:
+    with (
+        scene(three) as at,
+        running(inline(three, tmp_path, canary={"percent": "25%"}), tmp_path) as daemon,
+        Producer(three.ingress.amqp, "q1", rate=400) as producer,
+    ):
+        for verb, route in [
+            ("legacy", "legacy"), ("cutover", "quorum"), ("legacy", "legacy"), ("canary", "canary"), ("dual", "dual"),
+            ("legacy", "legacy"),
+        ]:  # fmt: skip
+            daemon.ask(verb, "q1")
+            moving(daemon, route)
+            producer.wait_for(300)
+        producer.stop()
+        numbers = list(producer.numbers)
+        old, new = at.old_worker, at.new_worker
+        assert until(lambda: len(set(old.got) | set(new.got)) == len(numbers) and old.got[-1] == numbers[-1], 15)
+        daemon.wait_until(lambda status: queue_of(status, "q1")["in_flight"] == 0)
+
+        assert (old.again, new.again) == (0, 0)
+        for got in (old.got, new.got):
+            assert got == sorted(set(got)), "each once, in order"
+        has_old, has_new = set(old.got), set(new.got)
+        # What each message says of the route it came on: a flip is one place where that changes.
+        kinds = ["both" if n in has_old and n in has_new else "old" if n in has_old else "new" for n in numbers]
+        first, last = kinds.index("new"), len(kinds) - 1 - kinds[::-1].index("both")
+        quorum = next(n for n in numbers[first:] if kinds[n] != "new") - first
+        assert kinds[:first] == ["old"] * first
+        assert quorum > 200
+        canary = next(n for n in numbers[first + quorum :] if kinds[n] == "new")
+        dual = kinds.index("both")
+        assert set(kinds[first + quorum : canary]) == {"old"}
+        share = kinds[canary:dual]
+        assert set(kinds[dual : last + 1]) == {"both"}, "nothing but pairs while it was dual"
+        assert set(kinds[last + 1 :]) == {"old"}
+        assert [index for index, kind in enumerate(share) if kind == "new"] == list(range(0, len(share), 4))
+        queue = daemon.queue("q1")
+        assert (queue["moved"], queue["to_legacy"]) == (len(new.got), len(old.got))
+        assert (queue["possible_duplicates"], queue["given_back"], queue["redelivered"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "count", [1000, pytest.param(20_000, marks=pytest.mark.long)], ids=["a thousand", "twenty thousand"]
+)
+def test_a_canary_of_ten_per_cent_is_exactly_that(count: int, three: Three, tmp_path: Path) -> None:
+    with (
+        scene(three) as at,
+        running(inline(three, tmp_path, route="canary", canary={"percent": "10%"}), tmp_path) as daemon,
+    ):
+        moving(daemon, "canary")
+        at.ingress.publish("q1", range(count))
+        old, new = at.old_worker, at.new_worker
+        assert until(lambda: len(old.got) + len(new.got) >= count, 60), (len(old.got), len(new.got))
+        assert len(new.got) == count // 10
+        assert sorted(old.got + new.got) == list(range(count))
+        # Leaving and coming again changes nothing of the share: half a tenth more than before is due.
+        daemon.ask("pause", "q1")
+        daemon.wait_until(lambda status: queue_of(status, "q1")["state"] == "paused")
+        at.ingress.publish("q1", range(count, count + 14))
+        daemon.ask("resume", "q1")
+        assert until(lambda: len(old.got) + len(new.got) >= count + 14, 15)
+        assert len(new.got) == count // 10 + 1
+
+
+def test_the_first_so_many_and_then_no_more(three: Three, tmp_path: Path) -> None:
+    with (
+        scene(three) as at,
+        running(inline(three, tmp_path, route="canary", canary={"first": 37}), tmp_path) as daemon,
+    ):
+        moving(daemon, "canary")
+        at.ingress.publish("q1", range(500))
+        assert at.new_worker.wait_for(37) == list(range(37))
+        assert at.old_worker.wait_for(463) == list(range(37, 500))
+        at.ingress.publish("q1", range(500, 520))
+        at.old_worker.wait_for(483)
+        assert len(at.new_worker.got) == 37
+        assert daemon.queue("q1")["state"] == "moving"
+
+
+def test_a_canary_by_the_names_of_tasks(three: Three, tmp_path: Path) -> None:
+    config = inline(three, tmp_path, route="canary", canary={"tasks": ["shop.mail", "billing.*"]})
+    with scene(three) as at, running(config, tmp_path) as daemon:
+        moving(daemon, "canary")
+        for first, task in [(0, "shop.mail"), (10, "shop.other"), (20, "billing.pay")]:
+            at.ingress.publish("q1", range(first, first + 10), task=task)
+        _, properties = message(30)
+        properties.headers.pop("task")
+        at.ingress.channel.basic_publish("", "q1", b"{ no JSON", properties)
+        assert at.new_worker.wait_for(20) == [*range(10), *range(20, 30)]
+        assert at.old_worker.wait_for(11) == [*range(10, 20), 30]
+        assert daemon.queue("q1")["task_unreadable"] == 1
+
+
+def test_a_target_that_is_lost_does_not_stop_the_legacy_traffic(three: Three, tmp_path: Path) -> None:
+    with Proxy(three.new.amqp) as proxy, scene(three) as at:
+        config = inline(three, tmp_path, canary={"percent": "50%"})
+        config["target"] = {**config["target"], "amqp": proxy.url}
+        with running(config, tmp_path) as daemon, Producer(three.ingress.amqp, "q1", rate=200) as producer:
+            at.old_worker.wait_for(100)
+            proxy.cut(refuse=True)
+            daemon.wait_until(lambda status: not status["target"]["connected"])
+            producer.wait_for(200)
+            assert until(lambda: producer.sent - len(at.old_worker.got) < 100, 5)
+            assert max(b - a for a, b in zip(at.old_worker.times, at.old_worker.times[1:], strict=False)) < 1.0
+            producer.stop()
+            at.old_worker.wait_for(producer.sent)
+            assert at.old_worker.got == list(producer.numbers)
+            proxy.restore()
+
+
+def test_a_canary_goes_to_the_legacy_side_alone_while_the_target_is_away(three: Three, tmp_path: Path) -> None:
+    with Proxy(three.new.amqp) as proxy, scene(three) as at:
+        config = inline(three, tmp_path, route="canary", canary={"percent": "50%"})
+        config["target"] = {**config["target"], "amqp": proxy.url}
+        with running(config, tmp_path) as daemon, Producer(three.ingress.amqp, "q1", rate=200) as producer:
+            at.new_worker.wait_for(50)
+            proxy.cut(refuse=True)
+            daemon.wait_until(
+                lambda status: queue_of(status, "q1")["why"].startswith("only to the legacy side: target is not conn")
+            )
+            before, had = len(at.new_worker.got), len(at.old_worker.got)
+            at.old_worker.wait_for(had + 200)
+            assert len(at.new_worker.got) == before
+            proxy.restore()
+            at.new_worker.wait_for(before + 50)
+            producer.stop()
+            assert until(lambda: set(at.old_worker.got) | set(at.new_worker.got) >= set(producer.numbers), 15)
+            queue = daemon.queue("q1")
+            twice = len(at.old_worker.got) + len(at.new_worker.got) - producer.sent
+            assert 0 <= twice <= queue["possible_duplicates"] <= 50
+
+
+@pytest.mark.parametrize("away", ["target", "legacy"])
+def test_dual_waits_for_the_side_that_is_away(away: str, three: Three, tmp_path: Path) -> None:
+    lost = three.new if away == "target" else three.legacy
+    with Proxy(lost.amqp) as proxy, scene(three) as at:
+        config = inline(three, tmp_path, route="dual")
+        config[away] = {**config[away], "amqp": proxy.url}
+        with running(config, tmp_path) as daemon:
+            moving(daemon, "dual")
+            at.ingress.publish("q1", range(10))
+            for worker in (at.old_worker, at.new_worker):
+                worker.wait_for(10)
+            proxy.cut(refuse=True)
+            status = daemon.wait_until(lambda status: queue_of(status, "q1")["state"] == "waiting")
+            assert queue_of(status, "q1")["why"].startswith(f"{away} is not connected")
+            at.ingress.publish("q1", range(10, 20))
+            assert at.ingress.ready("q1") == 10
+            proxy.restore()
+            for worker in (at.old_worker, at.new_worker):
+                assert worker.wait_for(20) == list(range(20))
+
+
+@pytest.mark.parametrize("away", ["target", "legacy"])
+def test_dual_degrades_to_the_living_side_and_comes_back(away: str, three: Three, tmp_path: Path) -> None:
+    lost = three.new if away == "target" else three.legacy
+    with Proxy(lost.amqp) as proxy, scene(three) as at:
+        config = inline(three, tmp_path, route="dual", dual={"when_away": "degrade"})
+        config[away] = {**config[away], "amqp": proxy.url}
+        living, dead = (at.old_worker, at.new_worker) if away == "target" else (at.new_worker, at.old_worker)
+        with running(config, tmp_path) as daemon, producing(daemon, three, "dual") as producer:
+            dead.wait_for(100)
+            proxy.cut(refuse=True)
+            daemon.wait_until(lambda status: queue_of(status, "q1")["degraded"] >= 100)
+            assert f"{away} is not connected" in daemon.queue("q1")["why"]
+            proxy.restore()
+            before = len(dead.got)
+            dead.wait_for(before + 100)
+            producer.stop()
+            living.wait_until(lambda got: set(got) == set(producer.numbers))
+            status = daemon.wait_until(lambda status: queue_of(status, "q1")["in_flight"] == 0)
+            queue = queue_of(status, "q1")
+            twice = len(living.got) - producer.sent
+            assert 0 <= twice <= queue["possible_duplicates"] <= 100
+            assert until(lambda: len(set(dead.got)) + queue["degraded"] >= producer.sent, 15)
+            assert not queue["why"]
+
+
+def test_a_queue_that_the_legacy_side_does_not_have_faults_and_no_other(three: Three, tmp_path: Path) -> None:
+    with scene(three) as at, running(inline(three, tmp_path), tmp_path) as daemon:
+        at.ingress.classic("q2")
+        at.ingress.publish("q2", range(5))
+        at.new.quorum("q2")
+        daemon.wait_until(lambda status: any(queue["name"] == "q2" for queue in status["queues"]), 20)
+        status = daemon.wait_until(lambda status: queue_of(status, "q2")["state"] == "faulted")
+        assert queue_of(status, "q2")["why"] == (
+            'queue "q2" does not exist on the legacy side: nothing is taken for it'
+        )
+        assert at.ingress.ready("q2") == 5
+        at.ingress.publish("q1", range(10))
+        at.old_worker.wait_for(10)
+        at.legacy.classic("q2")
+        assert until(lambda: at.legacy.ready("q2") == 5, 15)
+        daemon.ask("cutover", "q2")
+        at.ingress.publish("q2", range(5, 8))
+        assert until(lambda: at.new.ready("q2") == 3, 15)
