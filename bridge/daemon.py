@@ -32,6 +32,7 @@ from bridge.clock import ClockWatch
 from bridge.config import Config
 from bridge.config_sections import BackupSide
 from bridge.control import Control, Request
+from bridge.core.certificate import Process
 from bridge.core.pace import Budget
 from bridge.core.route import VERB_OF, Layout, Verb
 from bridge.delayed import Exits
@@ -47,6 +48,7 @@ from bridge.links import Links
 from bridge.metrics import Statsd
 from bridge.notify import Notify
 from bridge.shared import Shared
+from bridge.standing import Standing
 from bridge.throttle import Throttles
 from bridge.way import Kind
 from bridge.web.doors import Doors
@@ -75,6 +77,8 @@ class Command(enum.Enum):
     LEGACY = enum.auto()
     RELOAD = enum.auto()
     STOP = enum.auto()
+    #: Not a signal: whether this daemon is the active one may have changed.
+    LOOK = enum.auto()
 
 
 SIGNALS = {
@@ -132,17 +136,18 @@ class Daemon:
         self.throttles = Throttles(
             config.throttle, self.exits.ready, lambda: self.link.target.blocked, self.discovery.all
         )
+        self.hooks = Hooks(config.instance, config.hooks)
+        self.throttles.on_throttled = self.hooks.throttled
+        self.discovery.on_state = self.hooks.state
+        self.control.on_change.append(self.hooks.changed)
+        self.control.more.append(lambda: {"hooks": self.hooks.status()})
         self.ending = ending(lambda: self.config, self.discovery.all, lambda: self.doubles.total)
         self.ending.watch = self.old_side = old_side.watch(config)
         self.control.kept["ending"] = self.ending.dump, self.ending.took_over
         self.control.depth = self.ending.depth
         self.control.more.append(self.ending.status)
         self.control.more_of_queue.append(self.ending.status_of)
-        self.hooks = Hooks(config.instance, config.hooks)
-        self.throttles.on_throttled = self.hooks.throttled
-        self.discovery.on_state = self.hooks.state
-        self.control.on_change.append(self.hooks.changed)
-        self.control.more.append(lambda: {"hooks": self.hooks.status()})
+        self.ending.on_drained = self.hooks.drained
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         #: What may be read over the doors: the name in the path, and what answers.
@@ -157,7 +162,10 @@ class Daemon:
         self.ladder_back = LadderBack(config, self.discovery.all, self.doubles)
         self.control.more.append(self.ladder_back.for_status)
         self.control.more_of_queue.append(self.ladder_back.of_queue)
-        self.links.told(self.discovery.wake, self.discovery.wake_numbers)
+        self.standing = Standing(config, self.links, self.discovery, self.control, self.exits, target, self._attempt)
+        self.ending.process = lambda: Process.of(self.control.state, self.standing.queue.status(), datetime.now(UTC))
+        self.standing.on_change = lambda: self.commands.put((Command.LOOK, ""))
+        self.links.told(self._woken, self.discovery.wake_numbers)
 
     def _link(self, kind: Kind, apart: bool) -> Link:
         """The connections of one kind of way: those of all queues, or of one queue alone."""
@@ -169,15 +177,19 @@ class Daemon:
             Kind.BACK: (("target", config.target), old),
         }
         backup = None
-        if config.backup is not None and kind is not Kind.BACK:
+        if config.backup is not None and kind is Kind.FORWARD:
             side = config.source if config.backup.on is BackupSide.SOURCE else config.target
             backup = sides.connection("backup", side, config.instance)
         read, written = (sides.connection(name, broker, config.instance) for name, broker in ends[kind])
+        leg = None
+        if config.legacy is not None and kind is Kind.FORWARD:
+            leg = sides.connection(*old, config.instance)
         return Link(
             read,
             written,
             backup,
             self._budget,
+            make_leg=leg,
             backup_required=backup is not None and config.backup is not None and config.backup.required,
             apart=apart,
         )
@@ -199,11 +211,13 @@ class Daemon:
         try:
             self._start()
             doors.answer(self.control, self.looks)
-            self.control.state = "active"
+            self.control.state = "active" if self.standing.active else "standby"
             self._notify.ready(self._sentence())
             log.info("ready: %d queues in scope, admin socket %s", len(self.discovery.all()), self.config.admin.socket)
-            self._serve()
-            self._stop()
+            try:
+                self._serve()
+            finally:
+                self._stop()
         finally:
             doors.close()
         return Exit.REFUSED if self._ended_by_fault else Exit.DONE
@@ -224,12 +238,7 @@ class Daemon:
     def _start(self) -> None:
         for lost in self.control.lost_features:
             log.warning("%s", lost)
-        self.links.open()
-        self.exits.ensure_ladder()
-        if self.exits.fault is not None:
-            log.warning("%s", self.exits.fault)
-        self.discovery.refresh()
-        self.links.start()
+        self.standing.compete()
         gevent.spawn(self._every, GATE, self._ask_gates)
         gevent.spawn(self._every, REPORT, lambda: self.control.tick(datetime.now(UTC)))
         gevent.spawn(self._every, DISCOVER, self._discover)
@@ -281,6 +290,7 @@ class Daemon:
             self.ladder_back.end()
             self.discovery.end()
         self.hooks.end()
+        self.standing.leave()
         self.links.close()
         log.info("stopped")
 
@@ -293,9 +303,12 @@ class Daemon:
             try:
                 command, by = self.commands.get(timeout=1.0)
             except Empty:
-                continue
+                command, by = Command.LOOK, ""
             if command is Command.STOP:
                 return
+            if command is Command.LOOK:
+                self.standing.look()
+                continue
             if command is Command.RELOAD:
                 self._reload()
             else:
@@ -313,9 +326,18 @@ class Daemon:
         queues = self.discovery.all()
         moving = sum(queue.state == "moving" for queue in queues)
         faulted = sum(queue.state == "faulted" for queue in queues)
+        if self.control.standby:
+            return f"{self.control.state}: {self.control.standby}"
         return f"{self.control.state}: {moving} of {len(queues)} queues moving, {faulted} faulted"
 
+    def _woken(self) -> None:
+        """A connection opened, closed, was blocked or unblocked."""
+        self.standing.queue.wake()
+        self.discovery.wake()
+
     def _discover(self) -> None:
+        if not self.standing.active:
+            return
         if self.link.down() is None and self.exits.fault is not None:
             self.exits.ensure_ladder()
             if self.exits.fault is None:
@@ -333,6 +355,8 @@ class Daemon:
 
     def _ask_gates(self) -> None:
         """Try the route that the configuration wants, for queues whose gate kept it closed so far."""
+        if not self.standing.active:
+            return
         for subscription in self.discovery.all():
             wanted = subscription.wanted
             if wanted is not None and self.link.down() is None:
@@ -358,6 +382,6 @@ class Daemon:
                 wanted[VERB_OF[route]].append(subscription.queue)
             for verb, queues in wanted.items():
                 self._ask(Request(verb, tuple(queues), "reload", "reload"))
-            self._attempt(self.discovery.refresh)
+            self._attempt(self._discover)
             log.info("reloaded %s", self.file)
         self._notify.ready(self._sentence())

@@ -39,6 +39,8 @@ class Discovery:
         self._subscriptions: dict[str, Subscription] = {}
         self._numbers: dict[int, Subscription] = {}
         self._left_alone: dict[str, str] = {}
+        #: Why nothing may be moved; and whether that goes for the legacy side too.
+        self._suspended = ("", True)
         #: Called with a queue that comes into scope and its configured route, and with one that leaves it.
         self.appeared: Callable[[Subscription, Route], None] = lambda _subscription, _route: None
         self.gone: Callable[[Subscription], None] = lambda _subscription: None
@@ -110,6 +112,7 @@ class Discovery:
         self._subscriptions[name] = self._numbers[number] = subscription
         log.info('queue "%s": in scope', name)
         subscription.on_state = self.on_state
+        subscription.suspend(*self._suspended)
         self.appeared(subscription, self._config.setting_for(name).route)
         gevent.spawn(subscription.run)
 
@@ -141,6 +144,18 @@ class Discovery:
         for number in numbers:
             if (subscription := self._numbers.get(number)) is not None:
                 subscription.wake()
+
+    def suspend(self, reason: str, legacy_too: bool = True) -> None:
+        """Move nothing, for a reason that is this daemon's, or only what goes to the legacy side; empty: go on."""
+        self._suspended = (reason, legacy_too)
+        for subscription in self._numbers.values():
+            subscription.suspend(reason, legacy_too)
+
+    def drop(self) -> None:
+        """End all subscriptions and forget them: `refresh` takes all queues up anew."""
+        self.end()
+        self._subscriptions.clear()
+        self._numbers.clear()
 
     def end(self) -> None:
         """End all subscriptions in an orderly way."""

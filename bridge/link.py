@@ -69,6 +69,7 @@ class Link:
         #: Queues in scope: they share what may be in flight.
         self.queues = 1
         self._ending = Event()
+        self._kept: list[Connection] = []
 
     @property
     def connections(self) -> list[Connection]:
@@ -116,12 +117,14 @@ class Link:
             self.on_alert(channels)
 
     def open(self) -> None:
-        """Open the connections once.
+        """Open once the connections that are not open yet.
 
         Raises:
             BridgeError: one of them cannot be opened.
         """
         for connection in self.connections:
+            if not connection.closed.is_set():
+                continue
             try:
                 connection.open()
             except BridgeError as fault:
@@ -162,10 +165,12 @@ class Link:
         else:
             self.backup_wire = TargetWire()
 
-    def start(self) -> None:
-        """Keep the connections open from now on."""
-        for connection in self.connections:
-            gevent.spawn(self.keep, connection)
+    def start(self, *only: Connection) -> None:
+        """Keep the connections open from now on: `only` these, or all that are not kept open yet."""
+        for connection in only or self.connections:
+            if connection not in self._kept:
+                self._kept.append(connection)
+                gevent.spawn(self.keep, connection)
 
     def down(self, *, leg: bool = False) -> str | None:
         """Why nothing can flow now, with `leg` to the second side as well; None when it can."""

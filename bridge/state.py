@@ -32,8 +32,8 @@ log = logging.getLogger("bridge.state")
 
 #: The channel of the target connection on which the message is held; queues have the numbers above it.
 CHANNEL = 3
-#: Seconds between two saves when nothing else asks for one.
-RENEW = 10.0
+#: Seconds between two saves when nothing else asks for one: at least, and at most; between them one for so many bytes.
+SOONEST, RENEW, RENEW_BYTES = 1.0, 10.0, 16384
 #: Seconds in which what we publish into the queue has to come back to us; after them we are not the active one.
 PROOF = 15.0
 #: Seconds to a new try after the broker refused a save.
@@ -103,6 +103,7 @@ class ControlQueue:
         #: When a save went out that has not come back; when one came back; when to try again (monotonic seconds).
         self._asked: float | None = None
         self._saved = self._again = self._joined = 0.0
+        self._renew = RENEW
         #: Who is active, as far as the API told, and when it was asked.
         self._active: Seen | None = None
         #: Whether it is a connection that we lost and the target did not notice.
@@ -128,6 +129,11 @@ class ControlQueue:
             return f'another bridge of instance "{self._instance}" is the active one: {self._active.who}'
         return f'another bridge of instance "{self._instance}" is the active one'
 
+    @property
+    def term(self) -> int:
+        """Of the state that we published last; 0 when there is none."""
+        return 0 if self._own is None else self._own.term
+
     def status(self) -> dict[str, Any]:
         """Its part of the status."""
         return {
@@ -135,7 +141,7 @@ class ControlQueue:
             "held": self.held,
             "since": None if self.since is None else self.since.isoformat(timespec="seconds"),
             "saved_at": self.saved_at,
-            "term": 0 if self._own is None else self._own.term,
+            "term": self.term,
             "fault": self.fault,
         }
 
@@ -254,7 +260,7 @@ class ControlQueue:
         if self._asked is not None and now - self._asked > PROOF:
             self._rejoin(channel, f"control queue {self.queue} did not bring a save back within {PROOF:.0f} s")
             return
-        due = self._changed or now - self._saved >= RENEW
+        due = self._changed or now - self._saved >= self._renew
         if due and self._asked is None and now >= self._again:
             self._save(channel, lease)
 
@@ -268,7 +274,9 @@ class ControlQueue:
         self._changed = False
         self._own = lease.save(self._content() or {}, _now(), left=left)
         self._asked = time.monotonic()
-        channel.publish(self.queue, encode(self._own))
+        body = encode(self._own)
+        self._renew = max(SOONEST, min(RENEW, len(body) / RENEW_BYTES))
+        channel.publish(self.queue, body)
 
     def _content(self) -> Mapping[str, Any] | None:
         """Our own state, or what was inherited while it is not in force yet."""
