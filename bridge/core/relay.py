@@ -108,7 +108,7 @@ class Relay:
             head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
             self._levels.append(head[: -len(self._exit) - ladder.BITS])
         self._gathered: Gathered | None = None
-        self._left = self._closed = False
+        self._left = self._closed = self._holding = False
         self._acked = Acked()
         #: What was at risk before the last turn, whose acks may be lost as well.
         self._at_last: list[bytes] = []
@@ -417,6 +417,10 @@ class Relay:
         if before > self.fullest:
             self.fullest = before
         most = self.pace.allowed(at, self.taken)
+        if most == 0 and before and not self._holding:
+            # Whoever looks after this queue must look often from now on, and no earlier.
+            self._out.alerts.add(self.channel)
+        self._holding = most == 0 and before > 0
         bytes_before = self.ledger.bytes
         found = self.ledger.ackable(most, self._also)
         self._acked.expire(at)

@@ -753,6 +753,10 @@ def test_a_rate_holds_acks_back() -> None:
     assert book.relay.pace.prefetch == 2
     book.deliver(wire.task(), wire.task())
     assert book.confirm(2, multiple=True) == []
+    assert book.out.alerts == {5}, "that acks are held back is said"
+    book.out.alerts.clear()
+    book.relay.turn(book.now)
+    assert book.out.alerts == set(), "once"
     book.now += 0.0625
     book.relay.turn(book.now)
     assert book.acks() == [(1, True)]
