@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.core.route import Verb
 from bridge.terms import Share
@@ -149,3 +152,24 @@ def test_a_cancel() -> None:
     assert (asked.queues, asked.dry_run, asked.door) == (("mail",), True, "cli")
     with pytest.raises(BadRequest, match="'at': unknown to cancel"):
         read_cancel({"all": True, "at": "02:30"}, HERE)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["02:30", "5/s"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_KEYS = st.sampled_from(
+    ["queues", "all", "reason", "by", "dry_run", "force", "at", "when_backlog", "canary", "reverse", "rate"]
+) | st.text(max_size=8)
+
+
+@given(st.sampled_from([*VERBS, "rate", "cancel"]), st.dictionaries(_KEYS, _VALUES, max_size=5))
+def test_any_object_is_read_or_refused(verb: str, body: dict[str, Any]) -> None:
+    with contextlib.suppress(BadRequest):
+        if verb == "rate":
+            read_rate(body, HERE)
+        elif verb == "cancel":
+            read_cancel(body, HERE)
+        else:
+            read_request(verb, body, HERE, NOW)
