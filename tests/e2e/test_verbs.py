@@ -14,12 +14,17 @@ from typing import Any
 import pytest
 
 from bridge.cli import main
+from bridge.core.route import Cell, Layout, Route, State, Verb, cell
 from bridge.lab.deadline import until
-from tests.support.brokers import Vhosts
-from tests.support.daemon import Daemon, queue_of, running, takeover
+from tests.support.brokers import Three, Vhosts
+from tests.support.celery_traffic import CeleryTraffic
+from tests.support.daemon import Daemon, inline, queue_of, running, takeover
 from tests.support.peers import Peer, Producer, Worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)]
+pytestmark = [pytest.mark.e2e]
+
+#: Most tests are about the verbs, and one world is enough.
+in_one_world = pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ def bridge(daemon: Daemon, *words: str) -> Typed:
     return Typed(code, json.loads(out.getvalue()) if out.getvalue() else {})
 
 
+@in_one_world
 def test_every_verb_does_what_it_says_under_traffic(vhosts: Vhosts, tmp_path: Path):
     """Each task runs once, on the side that the route says, through every verb of this layout."""
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
@@ -88,6 +94,7 @@ def test_every_verb_does_what_it_says_under_traffic(vhosts: Vhosts, tmp_path: Pa
             assert daemon.status()["totals"]["possible_duplicates"] == 0
 
 
+@in_one_world
 def test_what_is_refused_changes_nothing(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic("mail", "reports")
@@ -113,6 +120,7 @@ def test_what_is_refused_changes_nothing(vhosts: Vhosts, tmp_path: Path):
             daemon.wait_until(lambda status: queue_of(status, "mail")["state"] == "moving")
 
 
+@in_one_world
 def test_a_postponed_cutover_waits_is_refused_and_goes(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic("mail", "reports")
@@ -150,6 +158,7 @@ def test_a_postponed_cutover_waits_is_refused_and_goes(vhosts: Vhosts, tmp_path:
             ]
 
 
+@in_one_world
 def test_what_waits_on_the_target_is_brought_back_and_can_go_again(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic("q1")
@@ -163,3 +172,77 @@ def test_what_waits_on_the_target_is_brought_back_and_can_go_again(vhosts: Vhost
             assert bridge(daemon, "cutover", "q1").outcomes == {"q1": "done"}
             with Worker(vhosts.new.amqp, "q1") as worker:
                 assert sorted(worker.wait_for(200)) == list(range(200))
+
+
+# -- every change of the table, with Celery ----------------------------------------------------------------------------
+
+
+def changes(layout: Layout) -> list[tuple[State, Verb, State]]:
+    """A walk over every change that the table has, from `legacy` on; some are gone twice."""
+    states = [State(route, paused) for route in Route for paused in (False, True)]
+    arcs = {
+        (state, verb): found.state
+        for state in states
+        for verb in Verb
+        if isinstance(found := cell(state, verb, layout), Cell)
+        and (found.state != state or (verb is Verb.CANARY and not state.paused))
+        and Route.DUAL not in (state.route, found.state.route)
+    }
+    left, now, walked = set(arcs), State(Route.LEGACY), []
+    while left:
+        # The way to the nearest change that was not made yet.
+        ways: list[tuple[State, tuple[Verb, ...]]] = [(now, ())]
+        for at, way in ways:
+            ahead = next((verb for state, verb in left if state == at), None)
+            if ahead is not None:
+                break
+            ways += [(arcs[state, verb], (*way, verb)) for state, verb in arcs if state == at]
+        assert ahead is not None
+        for verb in (*way, ahead):
+            walked.append((now, verb, arcs[now, verb]))
+            left.discard((now, verb))
+            now = arcs[now, verb]
+    return walked
+
+
+def sides(state: State, layout: Layout) -> tuple[str, ...]:
+    """Where new tasks start in a state."""
+    if state.paused:
+        return ("old",) if layout is Layout.TAKEOVER else ()
+    return {Route.QUORUM: ("new",), Route.CANARY: ("old", "new")}.get(state.route, ("old",))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("world", ["3.10->4.3", "3.10->4.0", "3.10->3.10"], indirect=True)
+def test_every_change_of_the_table_under_live_celery_traffic(layout: Layout, three: Three, tmp_path: Path):
+    takes_over = layout is Layout.TAKEOVER
+    config = takeover(Vhosts(three.ingress, three.new), tmp_path) if takes_over else inline(three, tmp_path)
+    old = three.ingress if takes_over else three.legacy
+    if not takes_over:
+        with Peer(three.ingress.amqp) as ingress:
+            ingress.classic("q1")
+    with (
+        CeleryTraffic(
+            tmp_path / "traffic",
+            into=three.ingress.amqp,
+            sides={"old": old.amqp, "new": three.new.amqp},
+            queues=("q1",),
+            capped=three.new.version.startswith("4.0"),
+        ) as traffic,
+        running(config, tmp_path) as daemon,
+    ):
+        traffic.starts_on("old", 20)
+        for before, verb, after in changes(layout):
+            words = [*verb.typed.split(), "q1", *(["--rate", "100/s"] if verb is Verb.CANARY else [])]
+            answer = bridge(daemon, *words).of("q1")
+            assert (answer["before"], answer["outcome"]) == (str(before), "done"), (verb, answer)
+            assert (answer["route"], answer["paused"]) == (after.route, after.paused)
+            for side in sides(after, layout):
+                traffic.starts_on(side, 20)
+        assert bridge(daemon, "legacy", "q1").code == 0
+        bridge(daemon, "resume", "q1")
+        daemon.wait_until(lambda status: queue_of(status, "q1")["in_flight"] == 0)
+        report = traffic.settle()
+        assert (report.lost, report.executed_twice, report.early, report.changed) == (0, 0, 0, 0), report.faults
+        assert daemon.status()["totals"]["possible_duplicates"] == 0
