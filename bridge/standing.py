@@ -3,8 +3,9 @@
 1. A standby has a connection to the target and nothing else: no queue is looked at, no ladder declared.
 2. Who becomes the active one takes the saved state over before any queue is taken up. Who is not the active one any
    more moves nothing from that moment on, and takes up all queues anew if somebody else was active meanwhile.
-3. Inline, what goes to the legacy side goes on while the target cannot be reached: it needs no target, and each
-   message of the source is still moved by one daemon only, since the broker gives it to one consumer only.
+3. Inline, what goes to the legacy side alone goes on while the target cannot be reached: it needs no target. Should
+   another daemon have become the active one meanwhile, each message is still given to one of the two only; and as soon
+   as it is known that there is one, this goes over to it as well.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Standing:
         self._control.standby = why
         if self._control.state == "active":
             self._control.state = "standby"
-        self._discovery.suspend(why, legacy_too=not self._links.forward.target.closed.is_set())
+        self._discovery.suspend(why, legacy_too=self.queue.another)
 
     def _refused(self, fault: Refused) -> None:
         self.refusal = fault

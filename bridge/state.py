@@ -42,6 +42,8 @@ AGAIN = 2.0
 FIRST = 2.0
 #: Seconds between two questions for who is active, while it is not us.
 ASK = 10.0
+#: Seconds after which it is not a lost connection of our own any more that the target still holds to be active.
+NOT_OURS = 45.0
 #: Seconds for the last save.
 FAREWELL = 5.0
 #: Seconds between two looks when nothing woke us.
@@ -109,6 +111,8 @@ class ControlQueue:
         #: Whether it is a connection that we lost and the target did not notice.
         self._zombie = False
         self._asked_who = float("-inf")
+        #: Whether somebody took over from us.
+        self._superseded = False
         self._ending = False
         self._wake = Event()
 
@@ -128,6 +132,15 @@ class ControlQueue:
         if self._active is not None:
             return f'another bridge of instance "{self._instance}" is the active one: {self._active.who}'
         return f'another bridge of instance "{self._instance}" is the active one'
+
+    @property
+    def another(self) -> bool:
+        """Whether another bridge is the active one, as far as can be told."""
+        if self.held or self._superseded:
+            return self._superseded
+        if self._channel is None or self._zombie:
+            return False
+        return self._active is not None or time.monotonic() - self._joined > NOT_OURS
 
     @property
     def term(self) -> int:
@@ -327,7 +340,7 @@ class ControlQueue:
         known = ours and self._loaded
         self._loaded = known
         self._own = effect.document
-        self.held = True
+        self.held, self._superseded = True, False
         self.since = datetime.now(UTC)
         self.saved_at, self._saved = effect.document.saved_at, time.monotonic()
         self._say(None)
@@ -337,8 +350,9 @@ class ControlQueue:
         self.on_held(None if known else inherited)
 
     def _over(self, effect: taking.Over) -> None:
-        self._lost(effect.text)
         # What came is later than what we have.
+        self._superseded = True
+        self._lost(effect.text)
         self._own, self._loaded = None, False
         if effect.hint:
             self.on_refused(Refused(f"target: {effect.text}", hint=effect.hint))
