@@ -468,6 +468,22 @@ class Session:
             log.debug("leaving: %s", fault)
         relay.last_turn()
         self._link.flush()
+        if self.way.kind is Kind.BACK:
+            self._see_acks_arrive(source)
+
+    def _see_acks_arrive(self, source: Channel) -> None:
+        """A channel in front of a quorum queue loses acks when it is closed at once (rabbitmq-server#10327): a consumer
+        comes and goes first, and the queue answers for that behind all acks. What it is given goes back with the channel.
+        """
+        self.relay.stop("ended", "the subscription ended")
+        try:
+            source.qos(1)
+            self._tags += 1
+            tag = f"{TAG}-{self._tags}"
+            source.consume(self.way.reads, tag, self.terms.priority)
+            source.cancel(tag)
+        except BridgeError as fault:
+            log.debug("leaving: %s", fault)
 
     def _waits_for_confirms(self, target: Channel) -> bool:
         relay = self.relay
