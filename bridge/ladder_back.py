@@ -19,11 +19,11 @@ from gevent.event import Event
 from bridge import sides, snapshot
 from bridge.amqp import back_off
 from bridge.config import Config
-from bridge.core.ladder_back import Ends, LeaveTimes
+from bridge.core.ladder_back import Ends
 from bridge.core.route import Route
 from bridge.doubles import Doubles
 from bridge.errors import BridgeError
-from bridge.ladder_look import LadderLook, Tally
+from bridge.ladder_look import LadderLook, Memory
 from bridge.management import path
 from bridge.subscription import Subscription
 
@@ -59,14 +59,10 @@ class LadderBack:
         self.state = "idle"
         self.why = ""
         self.since = datetime.now(UTC)
-        self.tally = Tally()
+        self.memory = Memory()
         #: Looks that came to their end, and what the last one found.
         self.looks = 0
         self.last: dict[str, Any] | None = None
-        self._times = LeaveTimes()
-        self._unfit: set[bytes] = set()
-        self._unsure = True
-        self._careful = False
         self._wake = Event()
         self._ending = False
         self._ended = Event()
@@ -82,9 +78,9 @@ class LadderBack:
             "why": self.why,
             "since": self.since.isoformat(timespec="seconds"),
             "looks": self.looks,
-            "brought_back": self.tally.brought.total(),
-            "others_sent_again": self.tally.others,
-            "refused": self.tally.refused,
+            "brought_back": self.memory.brought.total(),
+            "others_sent_again": self.memory.others,
+            "refused": self.memory.refused,
             "last": self.last,
         }
 
@@ -97,7 +93,7 @@ class LadderBack:
         counts = subscription.back_counts
         told = ("taken", "returned", "nacked", "redelivered", "quarantined", "exported", "possible_duplicates")
         back = {name: getattr(counts, name) for name in told}
-        back |= {"brought_back": counts.to_legacy, "from_ladder": self.tally.brought[subscription.queue]}
+        back |= {"brought_back": counts.to_legacy, "from_ladder": self.memory.brought[subscription.queue]}
         return {"back": back}
 
     def end(self) -> None:
@@ -132,7 +128,7 @@ class LadderBack:
 
     def _try(self, rest: float, faults: Iterable[float]) -> tuple[float, float]:
         """Look once: seconds until the next look, and until the one after it if that finds nothing."""
-        before, others = self.tally.brought.total(), self.tally.others
+        before, others = self.memory.brought.total(), self.memory.others
         try:
             left_out = self._look()
         except BridgeError as fault:
@@ -142,10 +138,10 @@ class LadderBack:
             why = f"{type(fault).__name__}: {fault}"
         else:
             self._say("faulted" if left_out else "waiting", left_out)
-            if self.tally.brought.total() > before and not left_out:
+            if self.memory.brought.total() > before and not left_out:
                 return 0.0, LOOK_AGAIN
-            return rest, min(rest * 2, AT_MOST) if self.tally.others > others else LOOK_AGAIN
-        self._careful = True
+            return rest, min(rest * 2, AT_MOST) if self.memory.others > others else LOOK_AGAIN
+        self.memory.careful = self.memory.unsure = True
         self._say("faulted", why)
         return next(iter(faults)), rest
 
@@ -161,26 +157,15 @@ class LadderBack:
 
     def _look(self) -> str:
         """Look through all levels; why something is left out."""
-        began, before, others = time.monotonic(), self.tally.brought.total(), self.tally.others
+        began, before, others = time.monotonic(), self.memory.brought.total(), self.memory.others
         self._say("looking")
-        with LadderLook(
-            self._makes,
-            self._wanted,
-            self._ends,
-            self._times,
-            self._unfit,
-            self._doubles,
-            self.tally,
-            unsure=self._unsure,
-            careful=self._careful,
-        ) as look:
+        with LadderLook(self._makes, self._wanted, self._ends, self.memory, self._doubles) as look:
             look.through()
-        self._careful = look.careful
-        self._unsure = False
+        self.memory.unsure = False
         self.looks += 1
         found, others, seconds = (
-            self.tally.brought.total() - before,
-            self.tally.others - others,
+            self.memory.brought.total() - before,
+            self.memory.others - others,
             time.monotonic() - began,
         )
         self.last = {

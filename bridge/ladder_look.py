@@ -2,7 +2,7 @@
 
 1. It goes through the levels from the highest, as messages fall downwards, and through as many of each as there were
    when it came: what it puts back is not met again.
-2. A message is acked when all that it came to is confirmed and not returned.
+2. A message is acked when all that it came to is confirmed and not returned, many with one ack.
 3. What an old queue refuses goes into the ladder again, not to its level by a return: that would count against the
    level's delivery limit.
 4. A fault ends the look. What is not acked is back in its level then, and listed as far as it may have arrived.
@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -53,8 +54,9 @@ class _Taken:
     queues: tuple[str, ...]
     #: Publishes without an answer.
     left: int
-    #: One of them failed for good: it stays with its level.
+    #: One of them failed for good, and it stays with its level; or all are safe.
     stuck: bool = False
+    safe: bool = False
     #: Those whose old queues have it.
     brought: list[str] = field(default_factory=list)
 
@@ -74,7 +76,9 @@ class _Part(NamedTuple):
 class _End:
     """A connection that is published on."""
 
-    def __init__(self, make: Callable[..., Connection], answered: Callable[[_Part, str], None]) -> None:
+    def __init__(
+        self, make: Callable[..., Connection], answered: Callable[[_Part, str], None], turn: Callable[[], None]
+    ) -> None:
         self._wire = TargetWire()
         self.connection = make(receive=lambda chunk: self._wire.receive(chunk, time.monotonic()))
         self.connection.open()
@@ -84,7 +88,7 @@ class _End:
         except BridgeError:
             self.connection.close()
             raise
-        self.sender: Sender[_Part] = Sender(CHANNEL, self.connection.name, self.connection.frame_max, answered)
+        self.sender: Sender[_Part] = Sender(CHANNEL, self.connection.name, self.connection.frame_max, answered, turn)
         self._wire.relays[CHANNEL] = self.sender
 
     def check(self) -> None:
@@ -111,9 +115,18 @@ class _End:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What all looks came to."""
+class Memory:
+    """What is known from look to look."""
 
+    times: LeaveTimes = field(default_factory=LeaveTimes)
+    #: Fingerprints of messages on which the old side closes its channel: they stay in the ladder.
+    unfit: set[bytes] = field(default_factory=set)
+    #: Fingerprints of messages that are listed as possible duplicates already.
+    listed: set[bytes] = field(default_factory=set)
+    #: What comes redelivered may have been brought back before: by the process before this one, or before a fault.
+    unsure: bool = True
+    #: Take one message at a time until one was brought back.
+    careful: bool = False
     #: Tasks brought back, by source queue.
     brought: Counter[str] = field(default_factory=Counter)
     #: Messages of others that were sent again for it, and what old queues refused.
@@ -128,12 +141,8 @@ class LadderLook:
         makes: make the connections to the old side and to the target.
         wanted: the queues that are brought back, by target queue, asked again and again.
         ends: where suffixes lead, asked once.
-        times: remembered from look to look.
-        unfit: fingerprints of messages on which the old side closes its channel: they stay in the ladder.
+        memory: of the looks before, and for the next.
         doubles: where possible duplicates are listed.
-        tally: what it comes to is added to this.
-        unsure: whether the process before this one may have brought back what comes redelivered.
-        careful: take one message at a time until one was brought back.
 
     Raises:
         BridgeError: a side cannot be reached.
@@ -144,34 +153,26 @@ class LadderLook:
         makes: tuple[Callable[..., Connection], Callable[..., Connection]],
         wanted: Callable[[], Mapping[str, Subscription]],
         ends: Callable[[], Ends | None],
-        times: LeaveTimes,
-        unfit: set[bytes],
+        memory: Memory,
         doubles: Doubles,
-        tally: Tally,
-        *,
-        unsure: bool,
-        careful: bool,
     ) -> None:
         self._make_reader = makes[1]
         self._wanted = wanted
-        self._unfit = unfit
+        self._memory = memory
         self._doubles = doubles
-        self._unsure = unsure
-        self.careful = careful
-        self._tally = tally
         #: Why nothing is brought back for a target queue in this look.
         self.left_out: dict[str, str] = {}
         self._open: dict[tuple[Reader, int], _Taken] = {}
         self._fault = ""
         self._heard = time.monotonic()
         self._answer = Event()
-        self._old = _End(makes[0], self._answered)
+        self._old = _End(makes[0], self._answered, self._turn)
         try:
-            self._target = _End(makes[1], self._answered)
+            self._target = _End(makes[1], self._answered, self._turn)
             self._exits = Exits(self._target.connection, lambda: None)
             self._levels = QueueLook(self._target.connection)
             users = self._old.connection.user.encode(), self._target.connection.user.encode()
-            self._bringing = Bringing(frozenset(), ends(), users, times)
+            self._bringing = Bringing(frozenset(), ends(), users, memory.times)
         except BridgeError:
             self._old.connection.close()
             raise
@@ -217,23 +218,38 @@ class LadderLook:
     def _level(self, level: int, name: str, ready: int) -> None:
         """Take so many messages out of a level, unless nothing is wanted any more."""
         self._heard = time.monotonic()
-        with Reader(self._make_reader, name, prefetch=1 if self.careful else PREFETCH) as reader:
-            taken = 0
-            while taken < ready and self._back():
-                self._check()
-                delivery = reader.take(DELIVERY)
-                if delivery is not None:
-                    taken += 1
-                    self._take(level, reader, delivery)
-                elif not self._open and not self._levels.ready(name):
-                    break
-            reader.cancel()
-            while (delivery := reader.take(0)) is not None:
+        with Reader(self._make_reader, name, prefetch=1 if self._memory.careful else PREFETCH) as reader:
+            try:
+                self._read(level, name, ready, reader)
+            except BridgeError:
+                with contextlib.suppress(BridgeError):
+                    reader.cancel()
+                    reader.settle()
+                raise
+
+    def _read(self, level: int, name: str, ready: int, reader: Reader) -> None:
+        taken = 0
+        while taken < ready and self._back():
+            self._check()
+            delivery = reader.take(DELIVERY)
+            if delivery is not None:
+                taken += 1
                 self._take(level, reader, delivery)
-            while self._open:
-                self._check()
-                self._answer.clear()
-                self._answer.wait(DELIVERY)
+            elif not self._open and not self._levels.ready(name):
+                break
+        reader.cancel()
+        self._rest(level, reader)
+        reader.settle()
+        self._rest(level, reader)
+
+    def _rest(self, level: int, reader: Reader) -> None:
+        """Take what came before the subscription ended, and wait until all is acked."""
+        while (delivery := reader.take(0)) is not None:
+            self._take(level, reader, delivery)
+        while self._open:
+            self._check()
+            self._answer.clear()
+            self._answer.wait(DELIVERY)
 
     def _check(self) -> None:
         """See that all goes on.
@@ -262,8 +278,8 @@ class LadderLook:
             sends, mine = [self._bringing.stays(found, wall)], ()
         taken = _Taken(delivery.tag, found, reader, mine, len(sends))
         self._open[reader, delivery.tag] = taken
-        if delivery.redelivered and self._unsure:
-            self._list(taken, "came again from the ladder after a restart")
+        if delivery.redelivered and self._memory.unsure:
+            self._list(taken, "came again from the ladder after a fault or a restart")
         for send in sends:
             (self._old if send.queue else self._target).send(_Part(taken, self._addressed(send)))
 
@@ -277,7 +293,7 @@ class LadderLook:
 
     def _can(self, found: Found, sends: list[Send]) -> bool:
         """Whether all publishes of a message can be made; it stays in the ladder as it is otherwise."""
-        if self._unfit and _mark(found) in self._unfit:
+        if self._memory.unfit and _mark(found) in self._memory.unfit:
             return False
         if not all(self._old.sender.fits(send.header) for send in sends if send.queue):
             return False
@@ -300,7 +316,7 @@ class LadderLook:
         self._heard = time.monotonic()
         taken.left -= 1
         if refused and send.queue:
-            self._tally.refused += 1
+            self._memory.refused += 1
             self.left_out[send.queue] = f'queue "{self._wanted_name(send.queue)}": {refused}'
             self._again(taken, send.queue)
         elif refused and send.exchange == DUE_EXCHANGE:
@@ -313,7 +329,6 @@ class LadderLook:
             taken.brought.append(send.queue)
         if not taken.left and not taken.stuck:
             self._done(taken)
-        self._answer.set()
 
     def _again(self, taken: _Taken, queue: str | None) -> None:
         taken.left += 1
@@ -321,12 +336,11 @@ class LadderLook:
 
     def _done(self, taken: _Taken) -> None:
         """All that a message came to is safe."""
-        del self._open[taken.reader, taken.tag]
-        taken.reader.ack(taken.tag)
+        taken.safe = True
         if not taken.brought:
-            self._tally.others += 1
+            self._memory.others += 1
             return
-        self.careful = False
+        self._memory.careful = False
         wanted = self._wanted()
         for target in taken.brought:
             one = wanted.get(target)
@@ -335,7 +349,19 @@ class LadderLook:
                 counts.taken += 1
                 counts.confirmed += 1
                 counts.to_legacy += 1
-            self._tally.brought[target if one is None else one.queue] += 1
+            self._memory.brought[target if one is None else one.queue] += 1
+
+    def _turn(self) -> None:
+        """All answers of a chunk were told: ack the longest run from the first message on."""
+        last = None
+        for place, taken in list(self._open.items()):
+            if not taken.safe:
+                break
+            last = taken
+            del self._open[place]
+        if last is not None:
+            last.reader.ack(last.tag, multiple=True)
+        self._answer.set()
 
     # -- how it ends
     # ---------------------------------------------------------------------------------------------------
@@ -343,12 +369,16 @@ class LadderLook:
     def _settle(self) -> None:
         """What is not acked is back in its level, and the other end may have it too."""
         if len(self._open) == 1 and isinstance(self._old.channel.error, ChannelClosed):
-            self._unfit.update(_mark(taken.found) for taken in self._open.values() if taken.queues)
+            self._memory.unfit.update(_mark(taken.found) for taken in self._open.values() if taken.queues)
         for taken in self._open.values():
             self._list(taken, "in flight from the ladder when the connection was lost")
         self._open.clear()
 
     def _list(self, taken: _Taken, why: str) -> None:
+        mark = _mark(taken.found)
+        if mark in self._memory.listed:
+            return
+        self._memory.listed.add(mark)
         wanted = self._wanted()
         for target in taken.queues:
             one = wanted.get(target)

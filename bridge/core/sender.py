@@ -35,13 +35,22 @@ class Sender(Generic[_T]):
         side: what the broker is called in sentences.
         frame_max: bytes of the largest frame.
         answered: told of each publish why it was refused, empty when the broker took it.
+        turn: told when all answers of a chunk were.
     """
 
-    def __init__(self, channel: int, side: str, frame_max: int, answered: Callable[[_T, str], None]) -> None:
+    def __init__(
+        self,
+        channel: int,
+        side: str,
+        frame_max: int,
+        answered: Callable[[_T, str], None],
+        turn: Callable[[], None] = lambda: None,
+    ) -> None:
         self._channel = channel
         self._side = side
         self._frame_max = frame_max
         self._answered = answered
+        self._turn = turn
         self._open: dict[int, _Open[_T]] = {}
         self._sent = 0
         #: Why nothing that this channel says can be trusted any more; empty while it can.
@@ -106,4 +115,5 @@ class Sender(Generic[_T]):
         self.fault = f'{self._side} returned a message that is not in flight ({code} {text}, routing key "{key}")'
 
     def turn(self, at: float) -> None:
-        """Each answer was told when it came."""
+        """All answers of a chunk were told."""
+        self._turn()

@@ -17,10 +17,16 @@ class Wired:
 
     def __init__(self, frame_max: int = 131072) -> None:
         self.answers: list[tuple[str, str]] = []
-        self.sender: Sender[str] = Sender(CHANNEL, "source", frame_max, lambda *answer: self.answers.append(answer))
+        self.turns = 0
+        self.sender: Sender[str] = Sender(
+            CHANNEL, "source", frame_max, lambda *answer: self.answers.append(answer), self._turned
+        )
         self.end = TargetWire()
         self.end.relays[CHANNEL] = self.sender
         self.sent: dict[str, bytes] = {}
+
+    def _turned(self) -> None:
+        self.turns += 1
 
     def publish(self, name: str, body: bytes = b"body", key: bytes = b"mail") -> bytes:
         self.sent[name] = header = wire.header({p.HEADERS: wire.table({"id": name})}, len(body))
@@ -60,6 +66,7 @@ def test_answers_for_one_and_for_many() -> None:
         ("4", "source rejected it (basic.nack): it is full or failing")
     ]
     assert wired.sender.fault == ""
+    assert wired.turns == 3
 
 
 def test_a_return_is_of_the_message_with_its_key_id_and_body() -> None:
