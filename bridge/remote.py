@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +37,8 @@ CONNECT = 10.0
 STUCK = 15.0
 #: Seconds for the answers of workers; one that carries out a long task without a pool of processes cannot answer.
 PATIENCE = 5.0
+#: Seconds for those whose answer could not be read, when they are asked one by one.
+ALONE = 2.0
 #: Seconds without another answer after which no more are waited for, where nobody knows who is to answer.
 QUIET = 1.5
 #: Seconds after which the broker deletes our queue if nobody uses it.
@@ -90,8 +92,10 @@ class RemoteControl:
         self._replies = replies.name
         self._producer = Producer(self._channel, auto_declare=False)
         self._queue.declare()
-        #: The ticket that answers must bear, and where they go.
-        self._awaited: tuple[str, Callable[[Message], None]] | None = None
+        #: Tickets that answers must bear, to the worker whose it is then; where they go, and when the last one came.
+        self._awaited: dict[str, str] = {}
+        self._answers = Answers()
+        self._heard = 0.0
         # One consumer all the time: with its last one, an auto-delete queue goes.
         Consumer(self._channel, [self._queue], on_message=self._take, no_ack=True, auto_declare=False).consume()
 
@@ -119,56 +123,63 @@ class RemoteControl:
             Unreachable: the broker does not answer.
         """
         wanted = set(expected if of is None else of)
-        answers, coming = Answers(), {"at": time.monotonic()}
+        answers = Answers()
         ticket = str(uuid.uuid4())
-
-        def take(message: Message) -> None:
-            coming["at"] = time.monotonic()
-            try:
-                said = remote_control.answer(_bytes(message.body), message.content_type or "")
-            except remote_control.Unread as fault:
-                answers.unread[of[0] if of is not None and len(of) == 1 else ""] = str(fault)
-            else:
-                answers.said.update(said)
-
-        deadline = time.monotonic() + patience
-        self._awaited = ticket, take
+        self._awaited = {ticket: of[0] if of is not None and len(of) == 1 else ""}
         self._publish(method, arguments or {}, of, ticket, patience, answered=True)
+        self._collect(answers, wanted, patience)
+        missing = sorted(wanted - answers.said.keys() - answers.unread.keys())
+        if missing and "" in answers.unread and method in QUESTIONS:
+            self._ask_each(method, arguments or {}, missing, answers, min(patience, ALONE))
+        answers.silent = sorted(wanted - answers.said.keys() - answers.unread.keys())
+        if method in QUESTIONS:
+            # What a worker does not know, or fails at, it does not tell either.
+            for worker, said in list(answers.said.items()):
+                if text := remote_control.error(said):
+                    answers.unread[worker] = f"with an error: {text}"
+                    del answers.said[worker]
+        return answers
+
+    def _ask_each(
+        self, method: str, arguments: Mapping[str, object], workers: list[str], answers: Answers, patience: float
+    ) -> None:
+        """An answer that cannot be read does not say whose it is: put the question to each who is missing.
+
+        Only questions are put twice; a command has been carried out when its answer came.
+        """
+        self._awaited = {str(uuid.uuid4()): worker for worker in workers}
+        for ticket, worker in self._awaited.items():
+            self._publish(method, arguments, [worker], ticket, patience, answered=True)
+        self._collect(answers, {*workers, *answers.said}, patience)
+        if any(answers.unread):
+            del answers.unread[""]
+
+    def _collect(self, answers: Answers, wanted: set[str], patience: float) -> None:
+        """Take answers until all who are wanted gave one, or it is time."""
+        self._answers, self._heard = answers, time.monotonic()
+        deadline = self._heard + patience
         while not (wanted and wanted <= answers.said.keys() | answers.unread.keys()):
             now = time.monotonic()
-            until = deadline if wanted else min(deadline, coming["at"] + QUIET)
+            until = deadline if wanted else min(deadline, self._heard + QUIET)
             if now >= until:
                 break
             try:
                 self._connection.drain_events(timeout=until - now)
             except TimeoutError:
                 break
-        answers.silent = sorted(wanted - answers.said.keys() - answers.unread.keys())
-        if "" in answers.unread and of is None:
-            self._ask_one_by_one(method, arguments, answers, deadline)
-        return answers
 
     def _take(self, message: Message) -> None:
         """An answer; one that comes late bears the ticket of an earlier question, in a header since kombu 2.5."""
-        if self._awaited is not None and (message.headers or {}).get("ticket") == self._awaited[0]:
-            self._awaited[1](message)
-
-    def _ask_one_by_one(
-        self, method: str, arguments: Mapping[str, object] | None, answers: Answers, deadline: float
-    ) -> None:
-        """An answer that cannot be read does not say whose it is: then the question is put to each who is missing.
-
-        Only questions are put twice; a command has been carried out when its answer came.
-        """
-        if method not in QUESTIONS:
+        ticket = (message.headers or {}).get("ticket")
+        if ticket not in self._awaited:
             return
-        for worker in list(answers.silent):
-            alone = self.ask(method, arguments, of=[worker], patience=max(0.5, min(2.0, deadline - time.monotonic())))
-            if worker in alone.unread:
-                answers.unread[worker] = alone.unread[worker]
-                answers.silent.remove(worker)
-        if any(answers.unread) and not answers.silent:
-            del answers.unread[""]
+        self._heard = time.monotonic()
+        try:
+            said = remote_control.answer(_bytes(message.body), message.content_type or "")
+        except remote_control.Unread as fault:
+            self._answers.unread[self._awaited[ticket]] = str(fault)
+        else:
+            self._answers.said.update(said)
 
     def tell(self, method: str, arguments: Mapping[str, object], *, seconds: float) -> None:
         """Have all workers do something, and want no answer.

@@ -28,6 +28,8 @@ from bridge.workers_told import Cancelled, Carried, Resumed, Revoked, Survey, Wo
 #: Seconds between two counts of consumers, and between two looks at who they are: the API is up to 5 s behind.
 COUNT_EVERY = 0.3
 LOOK_EVERY = 1.0
+#: Seconds in which the API has caught up.
+BEHIND = 7.0
 #: Revoked ids in one message: 40 KB.
 BATCH = 1000
 #: Revoked ids that a worker keeps (`celery.worker.state.REVOKES_MAX`): more push the oldest out.
@@ -150,7 +152,7 @@ class Workers:
                 told[queue] = control.ask("cancel_consumer", {"queue": queue}, expected=expected, patience=patience)
                 told[queue].silent = sorted({*told[queue].silent, *consumed.silent}.difference(told[queue].said))
             left = self._await(control, queues, ours, deadline)
-        seen, fault = self._look()
+        seen, fault = self._look_at_those(left)
         return [
             _cancelled(
                 queue,
@@ -164,6 +166,17 @@ class Workers:
             )
             for queue in queues
         ]
+
+    def _look_at_those(self, left: Mapping[str, int]) -> tuple[Look | None, str]:
+        """Who the consumers are that are left: the API is behind, and names some who are gone for a while."""
+        deadline = time.monotonic() + BEHIND
+        while True:
+            seen, fault = self._look()
+            found = () if seen is None else old_side.consumers(seen, self.instance, {})
+            counts = {queue: sum(one.queue == queue and not one.ours for one in found) for queue in left}
+            if seen is None or not any(left.values()) or counts == dict(left) or time.monotonic() >= deadline:
+                return seen, fault
+            time.sleep(ASK_EVERY)  # noqa: TID251 - a poll of the condition above, with a deadline
 
     def _consuming(self, queue: str, look: Look | None, said: Answers) -> tuple[str, ...]:
         """The workers that consume a queue, as the broker says or as they say themselves."""

@@ -17,6 +17,7 @@ hypothesis.settings.load_profile("bridge")
 MOSTLY_IN = {
     "e2e/test_backup.py": "3.10->4.3",
     "functional/test_backup.py": "3.10->4.3",
+    "functional/test_old_side.py": "3.10->4.3",
     "functional/test_probe.py": "3.10->4.3",
     "functional/test_quarantine.py": "3.10->4.3",
     "functional/test_quarantine_commands.py": "3.10->4.0",

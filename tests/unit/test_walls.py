@@ -64,6 +64,10 @@ COVERED_BY: dict[str, str] = {
     "bridge/republish.py": "tests/functional/test_republish.py",
     "bridge/backup.py": "tests/functional/test_backup.py",
     "bridge/config_faults.py": "tests/unit/test_config.py",
+    "bridge/remote.py": "tests/functional/test_old_side.py",
+    "bridge/workers.py": "tests/functional/test_old_side.py",
+    "bridge/workers_told.py": "tests/functional/test_old_side.py",
+    "bridge/cli_workers.py": "tests/e2e/test_workers.py",
 }
 
 SOURCES = sorted(BRIDGE.rglob("*.py"))
