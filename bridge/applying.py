@@ -119,7 +119,8 @@ def wanted_rights(config: Config) -> Grants:
     # Rights are for the whole way, whatever part of it is done.
     empty = Vhost(seen.target.name, seen.target.version)
     whole = plan(seen.source, empty, seen.pairs, config.instance)
-    return grants(seen.pairs, seen.source.queues, config.queues.include, whole, config.instance, config.backup_side)
+    names, inline = seen.source.queues, config.legacy is not None
+    return grants(seen.pairs, names, config.queues.include, whole, config.instance, config.backup_side, inline=inline)
 
 
 def carry_out(

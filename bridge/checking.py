@@ -13,12 +13,13 @@ from bridge.config_sections import Broker
 from bridge.core import ladder, rights
 from bridge.core.check.finding import Finding
 from bridge.core.check.rules import check
-from bridge.core.check.world import World
+from bridge.core.check.world import LegacySide, World
 from bridge.core.pairs import Pair
 from bridge.core.pairs import pairs as pairs_of
 from bridge.core.topology import Probes, Queue, Trial, Vhost
 from bridge.errors import ConfigError, Fault
 from bridge.management import Management
+from bridge.queue_look import QueueLook
 
 #: Bytes that a queue's messages have on average, from which on it is worth 16 MiB to ask for the target's limit.
 LARGE = 256 * 1024
@@ -74,6 +75,7 @@ def look(file: str, config: Config, say: Say) -> World:
             priority=config.relay.priority,
             cap_priority=config.eta.cap_priority == "auto",
             backup=config.backup_side,
+            legacy=None if config.legacy is None else _legacy(config, config.legacy, pairs, say),
         )
     finally:
         for api in apis.values():
@@ -121,6 +123,15 @@ def _probes(config: Config, vhosts: dict[str, Vhost], pairs: tuple[Pair, ...], t
         max_message_size_tried=largest is not None,
         stuck=_stuck(seen, target, say),
     )
+
+
+def _legacy(config: Config, broker: Broker, pairs: tuple[Pair, ...], say: Say) -> LegacySide:
+    say("legacy: looking for the queues, and trying a right")
+    with probe.opened(sides.connection("legacy", broker, config.instance)()) as connection:
+        looks = QueueLook(connection)
+        missing = tuple(pair.source.name for pair in pairs if looks.ready(pair.source.name) is None)
+        tried = probe.trials(connection, [rights.OF_LEGACY], taking=connection.blocked is None)
+        return LegacySide(broker.amqp[0].vhost, connection.user, missing, tuple(tried))
 
 
 def _stuck(seen: Vhost, target: Management, say: Say) -> dict[int, int]:

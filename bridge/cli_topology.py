@@ -95,7 +95,12 @@ def apply(file: str | None, as_json: bool, dry_run: bool) -> int:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help='{"source", "target", "apply"}: configure, write, read, tag')
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='{"source", "target", "apply"}, inline "legacy": configure, write, read, tag',
+)
 @click.pass_obj
 def permissions(file: str | None, as_json: bool) -> None:
     """Print the least rights that the bridge's users need on both sides, for the queues that are in scope now."""
@@ -106,11 +111,13 @@ def permissions(file: str | None, as_json: bool) -> None:
     if as_json:
         print_json(rights.as_json())
         return
-    sides = (
+    sides = [
         ("source: the daemon", config.source, rights.source),
         ("target: the daemon", config.target, rights.target),
         ("target: the daemon and `bridge apply`", config.target, rights.apply),
-    )
+    ]
+    if config.legacy is not None and rights.legacy is not None:
+        sides.append(("legacy: the daemon", config.legacy, rights.legacy))
     for title, broker, grant in sides:
         address = broker.amqp[0]
         words = [

@@ -15,7 +15,7 @@ from typing import Any
 from bridge.core import ladder
 from bridge.core.pairs import Pair
 from bridge.core.plan import Plan, Step
-from bridge.core.rights import Right, needed
+from bridge.core.rights import OF_LEGACY, Right, needed
 from bridge.core.sister_policies import escape
 
 #: The ladder's 28 levels, and with its delivery exchange.
@@ -47,10 +47,13 @@ class Grants:
     source: Grant
     target: Grant
     apply: Grant
+    #: What the daemon needs on the legacy side of the inline layout; None in the other.
+    legacy: Grant | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As `bridge permissions --json` prints it."""
-        return {"source": self.source.as_json(), "target": self.target.as_json(), "apply": self.apply.as_json()}
+        every = {"source": self.source, "target": self.target, "apply": self.apply, "legacy": self.legacy}
+        return {name: grant.as_json() for name, grant in every.items() if grant is not None}
 
 
 def grants(
@@ -60,6 +63,8 @@ def grants(
     plan: Plan,
     instance: str,
     backup: str | None = None,
+    *,
+    inline: bool = False,
 ) -> Grants:
     """The rights for `pairs`.
 
@@ -70,6 +75,7 @@ def grants(
         plan: for a target on which nothing is yet: what is there already needs no right.
         instance: of the bridge.
         backup: side of the backup stream; None: there is none.
+        inline: there is a legacy side.
     """
     listed = list(pairs)
     rights = needed([(pair.source.name, pair.target) for pair in listed], instance, backup)
@@ -87,6 +93,7 @@ def grants(
         _grant((right for right in rights if right.side == "source"), patterns),
         _grant((right for right in rights if right.side == "target"), on_target),
         _grant([*(right for right in rights if right.side == "target"), *steps], on_target, _tag(plan.steps)),
+        _grant([OF_LEGACY], {}) if inline else None,
     )
 
 

@@ -30,6 +30,7 @@ OWN = "keep the bridge's own queues"
 COPY = "send copies to the backup stream"
 BACKUP = "make the backup stream"
 REPLAY = "read the backup stream"
+HAND_OVER = "send to the old workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ def needed(pairs: Iterable[tuple[str, str]], instance: str, backup: str | None =
     """
     found = [*_needed(tuple(pairs), instance), *(_of_backup(backup) if backup is not None else ())]
     return tuple(dict.fromkeys(found))
+
+
+#: All that is needed on the legacy side of the inline layout: nothing is declared there, and nothing read.
+OF_LEGACY = Right("legacy", "write", "exchange", DEFAULT_EXCHANGE, HAND_OVER)
 
 
 def _of_backup(side: str) -> Iterator[Right]:

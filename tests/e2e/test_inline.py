@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bridge.lab.deadline import until
 from tests.support.brokers import Three
 from tests.support.daemon import Daemon, inline, queue_of, running
-from tests.support.peers import Peer, Producer, Worker, message
+from tests.support.peers import Admin, Peer, Producer, Worker, as_user, message
 from tests.support.proxy import Proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)]
@@ -255,3 +259,44 @@ def test_a_queue_that_the_legacy_side_does_not_have_faults_and_no_other(three: T
         daemon.ask("cutover", "q2")
         at.ingress.publish("q2", range(5, 8))
         assert until(lambda: at.new.ready("q2") == 3, 15)
+
+
+def command(config: dict[str, Any], folder: Path, *words: str) -> tuple[int, Any]:
+    """Exit code and answer of `bridge` with `--json`."""
+    file = folder / "bridge.yaml"
+    file.write_text(yaml.safe_dump(config))
+    ended = subprocess.run(
+        [sys.executable, "-m", "bridge", "-c", str(file), *words, "--json"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    return ended.returncode, json.loads(ended.stdout)
+
+
+def test_check_and_permissions_know_the_legacy_side(three: Three, tmp_path: Path) -> None:
+    config, admin = inline(three, tmp_path), Admin(three.legacy.api)
+    name, password = f"old-{three.legacy.vhost}", "a-secret"
+    with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy:
+        ingress.classic("q1", "q2")
+        legacy.classic("q1")
+        admin.make_user(name, password, three.legacy.vhost, configure="^$", write="^$", read="^$")
+        config["legacy"] = {"amqp": as_user(three.legacy.amqp, name, password)}
+        try:
+            _, found = command(config, tmp_path, "check")
+            legacy_findings = {
+                (one["id"], one["subject"]) for one in found["findings"] if one["subject"].startswith("legacy")
+            }
+            assert legacy_findings == {
+                ("legacy-queue-missing", 'legacy queue "q2"'),
+                ("permission", f'legacy user "{name}"'),
+            }
+            # With just the rights that are printed, messages go there.
+            _, rights = command(config, tmp_path, "permissions")
+            grant = {right: rights["legacy"][right] for right in ("configure", "write", "read")}
+            admin.make_user(name, password, three.legacy.vhost, **grant)
+            with running(config, tmp_path):
+                ingress.publish("q1", range(10))
+                assert until(lambda: legacy.ready("q1") == 10, 15)
+        finally:
+            admin.drop_user(name)

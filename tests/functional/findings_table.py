@@ -140,6 +140,7 @@ NEVER = {
     "partition": "takes a cluster of several nodes, cut in two",
     "node-down": "takes a cluster of several nodes",
     "queue-down": "takes a cluster: the only node goes on showing the last report of a queue that it has stopped",
+    "legacy-queue-missing": "takes the inline layout: tests/e2e/test_inline.py",
     "delayed-exchange": "takes the plugin rabbitmq_delayed_message_exchange, which these brokers do not have",
     "message-expiration": "check takes no messages, so it sees none of their properties",
     "headers-too-large": "check takes no messages, so it sees none of their headers",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from bridge.core.check import delays, messages, queues, routing, sides, sisters
+from bridge.core.check import delays, inline, messages, queues, routing, sides, sisters
 from bridge.core.check.finding import Finding, Found, Severity, subject
 from bridge.core.check.table import KINDS
 from bridge.core.check.world import World
@@ -24,6 +24,7 @@ RULES: tuple[Rule, ...] = (
     *(delays.whole, delays.policies, delays.stuck, delays.own_exits),
     *(routing.collisions, routing.final_bindings, routing.exchange_types, routing.key_lengths),
     *(messages.sizes, messages.expirations, messages.eta_priorities),
+    *(inline.legacy_queues, inline.legacy_rights),
 )
 
 _ORDER = {severity: number for number, severity in enumerate(Severity)}

@@ -214,6 +214,11 @@ _SOURCE = (
         "The levels are never touched. Each task comes out into its old queue when it is due, and is moved then.",
         "Keep the source and the bridge until the levels are empty.",
     ),
+    Kind(
+        *("legacy-queue-missing", _B, "The legacy side does not have a queue"),
+        "In the inline layout nothing is taken for a queue that the old workers' side does not have; it is faulted.",
+        "Start the old workers on the legacy vhost once, or leave the queue out with `queues.exclude`.",
+    ),
 )
 
 _TARGET = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bridge.core.pairs import Pair
-from bridge.core.topology import Probes, Queue, Vhost
+from bridge.core.topology import Probes, Queue, Trial, Vhost
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,23 @@ class Couple(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LegacySide:
+    """The side of the old workers in the inline layout, seen over AMQP.
+
+    Attributes:
+        vhost: its name.
+        user: of our connection.
+        missing: queues in scope that it does not have.
+        trials: of the rights that are needed there.
+    """
+
+    vhost: str
+    user: str
+    missing: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Everything that the rules look at.
 
@@ -59,6 +76,7 @@ class World:
         priority: our consumer priority on the source.
         cap_priority: whether the priority of ETA messages is capped where the target needs it.
         backup: the side that is to keep the backup stream; None: there is none.
+        legacy: the third side of the inline layout; None in the other.
     """
 
     source: Vhost
@@ -74,6 +92,7 @@ class World:
     priority: int = 1000
     cap_priority: bool = True
     backup: str | None = None
+    legacy: LegacySide | None = None
 
     def couples(self) -> Iterator[Couple]:
         """Each pair with the sister that is there."""

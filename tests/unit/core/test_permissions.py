@@ -61,6 +61,14 @@ def test_the_backup_is_granted_on_its_side(side: str) -> None:
         assert "bridge\\.backup" not in found[None][side][right]
 
 
+def test_on_the_legacy_side_nothing_but_to_publish() -> None:
+    listed = [Pair(SOURCE.queues["mail"], "mail")]
+    wanted = plan(SOURCE, EMPTY, listed, "main")
+    found = grants(listed, SOURCE.queues, ("*",), wanted, "main", inline=True).as_json()
+    assert found["legacy"] == {"configure": "^$", "write": r"^amq\.default$", "read": "^$", "tag": "management"}
+    assert "legacy" not in of().as_json()
+
+
 def test_every_right_that_is_needed_is_granted() -> None:
     found = of(("reports.*", "*"), mail="mail-v2")
     pairs = [(name, "mail-v2" if name == "mail" else name) for name in SOURCE.queues if "pidbox" not in name]

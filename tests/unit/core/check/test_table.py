@@ -7,10 +7,18 @@ from collections import Counter
 from pathlib import Path
 
 from bridge.core.check import table
-from tests.unit.core.check import test_delays, test_messages, test_queues, test_routing, test_sides, test_sisters
+from tests.unit.core.check import (
+    test_delays,
+    test_inline,
+    test_messages,
+    test_queues,
+    test_routing,
+    test_sides,
+    test_sisters,
+)
 
 ROOT = Path(__file__).parents[4]
-ROOMS = (test_sides, test_queues, test_sisters, test_delays, test_routing, test_messages)
+ROOMS = (test_sides, test_queues, test_sisters, test_delays, test_routing, test_messages, test_inline)
 
 
 def test_each_kind_has_a_world_that_raises_it_and_one_that_does_not() -> None:
