@@ -165,6 +165,7 @@ class Daemon:
         self.standing = Standing(config, self.links, self.discovery, self.control, self.exits, target, self._attempt)
         self.ending.process = lambda: Process.of(self.control.state, self.standing.queue.status(), datetime.now(UTC))
         self.standing.on_change = lambda: self.commands.put((Command.LOOK, ""))
+        self.standing.on_active = self.hooks.active
         self.links.told(self._woken, self.discovery.wake_numbers)
 
     def _link(self, kind: Kind, apart: bool) -> Link:
@@ -289,9 +290,10 @@ class Daemon:
         with contextlib.suppress(gevent.Timeout), gevent.Timeout(LEAVE):
             self.ladder_back.end()
             self.discovery.end()
-        self.hooks.end()
         self.standing.leave()
         self.links.close()
+        # Commands may take their time: another daemon has the queues meanwhile.
+        self.hooks.end()
         log.info("stopped")
 
     # -- while it runs

@@ -64,6 +64,8 @@ class Standing:
     ) -> None:
         #: Called in the hub when `look` has something to do, or `refusal` was set.
         self.on_change: Callable[[], None] = lambda: None
+        #: Called when this daemon became the active one.
+        self.on_active: Callable[[], None] = lambda: None
         #: Why this daemon must not run at all.
         self.refusal: Refused | None = None
         self._links = links
@@ -190,6 +192,7 @@ class Standing:
             self._control.state = "active"
             self.queue.taken_over()
             log.info("active: %d queues in scope", len(self._discovery.all()))
+            self.on_active()
 
 
 def _now() -> str:

@@ -1,7 +1,7 @@
 """What the commands of `hooks:` are told: which transitions go into one call, and their facts as text.
 
-1. Transitions of the same kind, by the same hand, that come within a moment are one call: `cutover --all` over 1000
-   queues is one command, not 1000.
+1. Transitions of the same kind, by the same hand, that come one soon after the other are one call: `cutover --all` over
+   1000 queues is one command, not 1000.
 2. Calls are begun in the order of their transitions. One goes into a call that waits already, unless another call about
    the same queue was made after that.
 3. Not more than so many calls wait: then the oldest is given up, and counted.
@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-#: Seconds for which transitions are gathered into one call.
-GATHER = 0.5
+#: Seconds without another transition of its kind after which a call is begun, and those after which it is in any case.
+QUIET = 0.5
+GATHER = 5.0
 #: Calls that may wait.
 WAITING = 1000
 #: Seconds for which a queue must have moved after a fault until that counts as over: each try moves for a moment.
@@ -67,8 +68,9 @@ class Happened:
 class Call:
     """One command that is to be started."""
 
-    #: When its first transition came, in monotonic seconds.
+    #: When its first transition came and when the last one, in monotonic seconds.
     since: float
+    latest: float
     happened: list[Happened]
     queues: set[str] = field(default_factory=set)
 
@@ -131,6 +133,7 @@ class Calls:
         """Something happened (monotonic seconds)."""
         for call in reversed(self._waiting):
             if call.happened[0].kind == happened.kind:
+                call.latest = now
                 call.happened.append(happened)
                 call.queues.add(happened.queue)
                 return
@@ -139,11 +142,14 @@ class Calls:
         if len(self._waiting) >= WAITING:
             self._waiting.popleft()
             self.given_up += 1
-        self._waiting.append(Call(now, [happened], {happened.queue}))
+        self._waiting.append(Call(now, now, [happened], {happened.queue}))
 
     def due(self, now: float) -> float | None:
         """Seconds until the next may begin; None when none waits."""
-        return max(0.0, self._waiting[0].since + GATHER - now) if self._waiting else None
+        if not self._waiting:
+            return None
+        call = self._waiting[0]
+        return max(0.0, min(call.latest + QUIET, call.since + GATHER) - now)
 
     def take(self) -> Call:
         """The next one, due or not."""

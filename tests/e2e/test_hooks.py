@@ -29,37 +29,37 @@ def test_each_transition_is_told_once(vhosts: Vhosts, tmp_path: Path):
     queues = [f"q{number}" for number in range(20)]
     file = tmp_path / "told"
     tell = [sys.executable, "-c", TELL, str(file)]
-    hooks = {f"on_{event}": tell for event in ("cutover", "legacy", "faulted", "throttled")}
+    hooks = {f"on_{event}": tell for event in ("active", "cutover", "legacy", "faulted", "throttled")}
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic(*queues)
         new.quorum(*queues)
         config = takeover(vhosts, tmp_path, hooks=hooks, throttle={"depth": 100})
         with running(config, tmp_path, environment={"BRIDGE_TOKEN": "not-for-commands"}) as daemon:
+            assert until(lambda: [call["event"] for call in told(file)] == ["active"], 10)
             daemon.signal(signal.SIGUSR1)
             daemon.wait_until(lambda status: {queue["state"] for queue in status["queues"]} == {"moving"})
-            assert until(lambda: len(told(file)) == 1, 10)
-            (call,) = told(file)
-            assert call["event"] == "cutover"
-            assert (call["by"], call["door"]) == ("SIGUSR1", "signal")
+            assert until(lambda: len(told(file)) == 2, 10)
+            call = told(file)[1]
+            assert (call["event"], call["by"], call["door"]) == ("cutover", "SIGUSR1", "signal")
             assert sorted(each["queue"] for each in call["queues"]) == sorted(queues)
             assert {(each["before"], each["route"]) for each in call["queues"]} == {("legacy", "quorum")}
 
             old.publish("q1", range(200))
-            assert until(lambda: len(told(file)) == 2, 10)
-            assert told(file)[1]["event"] == "throttled"
-            assert "messages ready, 100 are the bound" in told(file)[1]["queues"][0]["why"]
+            assert until(lambda: len(told(file)) == 3, 10)
+            assert told(file)[2]["event"] == "throttled"
+            assert "messages ready, 100 are the bound" in told(file)[2]["queues"][0]["why"]
 
             # Its target is gone: tried again and again, told once.
             new.channel.queue_delete("q2")
             old.publish("q2", range(10))
-            assert until(lambda: len(told(file)) == 3, 20)
-            assert [each["queue"] for each in told(file)[2]["queues"]] == ["q2"]
+            assert until(lambda: len(told(file)) == 4, 20)
+            assert [each["queue"] for each in told(file)[3]["queues"]] == ["q2"]
             daemon.wait_until(lambda _: daemon.stderr.count('queue "q2": moving') >= 1)
 
             daemon.signal(signal.SIGUSR2)
             daemon.wait_until(lambda status: {queue["state"] for queue in status["queues"]} == {"idle"})
         # What happened right before the end is told too.
-        assert [call["event"] for call in told(file)] == ["cutover", "throttled", "faulted", "legacy"]
+        assert [call["event"] for call in told(file)] == ["active", "cutover", "throttled", "faulted", "legacy"]
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bridge.core.hooked import GATHER, STEADY, WAITING, Call, Calls, Faults, Happened
+from bridge.core.hooked import GATHER, QUIET, STEADY, WAITING, Call, Calls, Faults, Happened
 
 AT = "2024-05-01T02:30:00+00:00"
 
@@ -45,12 +45,19 @@ def test_the_last_thing_told_of_a_queue_is_the_last_that_happened() -> None:
     assert told(calls) == [("cutover", ["a"]), ("legacy", ["a"]), ("cutover", ["a", "b"])]
 
 
-def test_a_call_waits_a_moment_for_others() -> None:
+def test_a_call_waits_until_no_other_follows_soon_but_not_for_ever() -> None:
     calls = Calls()
     assert calls.due(0.0) is None
     calls.add(1.0, moved("a"))
-    assert calls.due(1.2) == pytest.approx(GATHER - 0.2)
+    assert calls.due(1.2) == pytest.approx(QUIET - 0.2)
+    calls.add(1.3, moved("b"))
+    assert calls.due(1.4) == pytest.approx(QUIET - 0.1)
+    calls.add(1.4, moved("c", "legacy"))
+    assert calls.due(1.4) == pytest.approx(QUIET - 0.1), "another kind is another call"
     assert calls.due(9.0) == 0.0
+    for step in range(100):
+        calls.add(1.3 + step * 0.1, moved(f"d{step}"))
+    assert calls.due(1.5) == pytest.approx(GATHER - 0.5)
 
 
 def test_the_oldest_is_given_up_when_too_many_wait() -> None:
@@ -62,7 +69,7 @@ def test_the_oldest_is_given_up_when_too_many_wait() -> None:
 
 
 def test_the_facts_of_one_queue_are_in_the_environment() -> None:
-    call = Call(0.0, [moved("mail")])
+    call = Call(0.0, 0.0, [moved("mail")])
     assert call.environment("blue") == {
         "BRIDGE_EVENT": "cutover",
         "BRIDGE_INSTANCE": "blue",
@@ -79,7 +86,7 @@ def test_the_facts_of_one_queue_are_in_the_environment() -> None:
 
 
 def test_what_differs_between_queues_is_in_the_json_alone() -> None:
-    call = Call(0.0, [moved("mail"), moved("reports")])
+    call = Call(0.0, 0.0, [moved("mail"), moved("reports")])
     environment = call.environment("blue")
     assert (environment["BRIDGE_QUEUES"], environment["BRIDGE_QUEUE"]) == ("2", "")
     assert environment["BRIDGE_ROUTE"] == "quorum"
@@ -98,13 +105,13 @@ def test_what_differs_between_queues_is_in_the_json_alone() -> None:
 
 
 def test_the_daemon_itself_is_no_queue() -> None:
-    call = Call(0.0, [Happened("active", AT)])
+    call = Call(0.0, 0.0, [Happened("active", AT)])
     assert call.environment("blue")["BRIDGE_QUEUES"] == "0"
     assert json.loads(call.document("blue"))["queues"] == []
 
 
 def test_no_value_breaks_the_environment() -> None:
-    environment = Call(0.0, [Happened("faulted", AT, "a\0b", why="x" * 100_000)]).environment("blue")
+    environment = Call(0.0, 0.0, [Happened("faulted", AT, "a\0b", why="x" * 100_000)]).environment("blue")
     assert environment["BRIDGE_QUEUE"] == "a\N{REPLACEMENT CHARACTER}b"
     assert len(environment["BRIDGE_WHY"]) == 2000
 
