@@ -171,6 +171,8 @@ def changes(file: str | None, queues: tuple[str, ...], as_json: bool, socket: st
         return
     for change in listed:
         click.echo(_change_line(change))
+    if not listed:
+        click.echo("no change is known", err=True)
 
 
 # -- asking and telling

@@ -30,12 +30,13 @@ def _heads(status: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield Text(line.format_map(status), style="bold")
     for side in _SIDES:
         end = status.get(side)
-        if end is not None:
+        # A standby opens nothing but the target, where the state is.
+        if end is not None and (end["connected"] or side == "target" or not standby):
             word = "connected" if end["connected"] else f"not connected: {end['reason'] or 'no reason known'}"
             blocked = f", takes no publishes: {end['reason']}" if end["connected"] and end["reason"] else ""
             yield Text(f"{side} {end['url']} {word}{blocked}", style="" if end["connected"] and not blocked else "red")
     for part, what in (("control", "state is not saved"), ("ladder", "ladder"), ("backup", "backup")):
-        if fault := (status.get(part) or {}).get("fault"):
+        if (fault := (status.get(part) or {}).get("fault")) and not (standby and part == "ladder"):
             yield Text(f"{what}: {fault}", style="red")
     if fault := status.get("reload_fault"):
         yield Text(f"the file is not in force: {fault}", style="red")

@@ -267,6 +267,8 @@ def test_changes_are_listed(daemon: FakeDaemon, capsys: pytest.CaptureFixture[st
         "img: cutover refused legacy, by SIGUSR1 (signal): no workers",
         "all queues together: rate done no limit -> at most 500/s, by token@10.0.0.5 (http)",
     ]
+    assert run(daemon, "changes", "nothing") == 0
+    assert capsys.readouterr() == ("", "no change is known\n")
     assert run(daemon, "changes", "img", "--json") == 0
     assert json.loads(capsys.readouterr().out) == CHANGES[1:2]
 

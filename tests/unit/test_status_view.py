@@ -75,6 +75,10 @@ def test_a_standby_says_so_first() -> None:
     lines = shown({**STATUS, "state": "standby", "standby": "host h1, pid 4, is the active one since 10:00"})
     assert lines[0] == "on standby: host h1, pid 4, is the active one since 10:00"
     assert lines[1].startswith("bridge 0.1.0, instance main, pid 4711: standby since ")
+    waiting = {"url": "amqp://u:***@old:5672/c", "connected": False, "reason": "not connected yet"}
+    lines = shown({**STATUS, "standby": "yes", "source": waiting, "ladder": {"fault": "not verified yet"}})
+    assert lines[2].startswith("target amqp://u:***@new:5672/q not connected: ")
+    assert lines[3].startswith("without: ")
 
 
 def test_what_holds_for_all_queues_is_said_above() -> None:
