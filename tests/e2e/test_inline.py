@@ -16,6 +16,7 @@ import yaml
 
 from bridge.lab.deadline import until
 from tests.support.brokers import Three
+from tests.support.celery_traffic import CeleryTraffic
 from tests.support.daemon import Daemon, inline, queue_of, running
 from tests.support.peers import Admin, Peer, Producer, Worker, as_user, message
 from tests.support.proxy import Proxy
@@ -75,7 +76,7 @@ def test_each_flip_is_sharp_and_keeps_the_order(three: Three, tmp_path: Path) ->
         ]:  # fmt: skip
             daemon.ask(verb, "q1")
             moving(daemon, route)
-            producer.wait_for(300)
+            producer.wait_for(250)
         producer.stop()
         numbers = list(producer.numbers)
         old, new = at.old_worker, at.new_worker
@@ -91,7 +92,7 @@ def test_each_flip_is_sharp_and_keeps_the_order(three: Three, tmp_path: Path) ->
         first, last = kinds.index("new"), len(kinds) - 1 - kinds[::-1].index("both")
         quorum = next(n for n in numbers[first:] if kinds[n] != "new") - first
         assert kinds[:first] == ["old"] * first
-        assert quorum > 200
+        assert quorum > 150
         canary = next(n for n in numbers[first + quorum :] if kinds[n] == "new")
         dual = kinds.index("both")
         assert set(kinds[first + quorum : canary]) == {"old"}
@@ -102,6 +103,34 @@ def test_each_flip_is_sharp_and_keeps_the_order(three: Three, tmp_path: Path) ->
         queue = daemon.queue("q1")
         assert (queue["moved"], queue["to_legacy"]) == (len(new.got), len(old.got))
         assert (queue["possible_duplicates"], queue["given_back"], queue["redelivered"]) == (0, 0, 0)
+
+
+def test_dual_runs_every_celery_task_once_on_each_side(three: Three, tmp_path: Path) -> None:
+    with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy, Peer(three.new.amqp) as new:
+        ingress.classic("q1")
+        legacy.classic("q1")
+        new.quorum("q1")
+    sides = {"old": three.legacy.amqp, "new": three.new.amqp}
+    with running(inline(three, tmp_path, route="dual"), tmp_path) as daemon:
+        moving(daemon, "dual")
+        with CeleryTraffic(
+            tmp_path / "celery", into=three.ingress.amqp, sides=sides, queues=["q1"], rate=100, eta_to=4.0
+        ) as traffic:
+            traffic.starts_on("new", 300)
+            report = traffic.settle()
+            truth = traffic.truth
+
+            def on_both() -> bool:
+                truth.refresh()
+                return all(len(truth.started.get(task, ())) >= 2 for task in truth.sent)
+
+            assert until(on_both, 30)
+            ran = {task: sorted(start.side for start in truth.started[task]) for task in truth.sent}
+            assert {tuple(sides) for sides in ran.values()} == {("new", "old")}
+            assert (report.lost, report.early, report.changed) == (0, 0, 0)
+            queue = daemon.queue("q1")
+            assert queue["moved"] == queue["to_legacy"] == len(truth.sent)
+            assert queue["converted"] > 0
 
 
 @pytest.mark.parametrize(
@@ -127,6 +156,7 @@ def test_a_canary_of_ten_per_cent_is_exactly_that(count: int, three: Three, tmp_
         assert len(new.got) == count // 10 + 1
 
 
+@pytest.mark.long
 def test_the_first_so_many_and_then_no_more(three: Three, tmp_path: Path) -> None:
     with (
         scene(three) as at,
@@ -142,6 +172,7 @@ def test_the_first_so_many_and_then_no_more(three: Three, tmp_path: Path) -> Non
         assert daemon.queue("q1")["state"] == "moving"
 
 
+@pytest.mark.long
 def test_a_canary_by_the_names_of_tasks(three: Three, tmp_path: Path) -> None:
     config = inline(three, tmp_path, route="canary", canary={"tasks": ["shop.mail", "billing.*"]})
     with scene(three) as at, running(config, tmp_path) as daemon:
@@ -173,6 +204,7 @@ def test_a_target_that_is_lost_does_not_stop_the_legacy_traffic(three: Three, tm
             proxy.restore()
 
 
+@pytest.mark.long
 def test_a_canary_goes_to_the_legacy_side_alone_while_the_target_is_away(three: Three, tmp_path: Path) -> None:
     with Proxy(three.new.amqp) as proxy, scene(three) as at:
         config = inline(three, tmp_path, route="canary", canary={"percent": "50%"})
@@ -195,6 +227,7 @@ def test_a_canary_goes_to_the_legacy_side_alone_while_the_target_is_away(three: 
             assert 0 <= twice <= queue["possible_duplicates"] <= 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("away", ["target", "legacy"])
 def test_dual_waits_for_the_side_that_is_away(away: str, three: Three, tmp_path: Path) -> None:
     lost = three.new if away == "target" else three.legacy
@@ -216,6 +249,7 @@ def test_dual_waits_for_the_side_that_is_away(away: str, three: Three, tmp_path:
                 assert worker.wait_for(20) == list(range(20))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("away", ["target", "legacy"])
 def test_dual_degrades_to_the_living_side_and_comes_back(away: str, three: Three, tmp_path: Path) -> None:
     lost = three.new if away == "target" else three.legacy
