@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bridge import snapshot
+from bridge.core.topology import Queue
 from bridge.errors import BridgeError
 from bridge.management import Management, path
 
@@ -78,6 +79,14 @@ class Side:
             self._statistics = None
             return
         self.fault, self.at, self._seen = "", began, seen
+
+    def take(self, queues: Iterable[Queue], at: float) -> None:
+        """All queues were looked at for something else, at `at`."""
+        seen = {}
+        for one in queues:
+            published = one.published or 0 if self.counts_publishes else None
+            seen[one.name] = Depth(one.ready, one.unacked, one.consumers, at, published, one.dead_letters)
+        self.fault, self.at, self._seen = "", at, seen
 
     def _more(self, place: Place) -> Mapping[str, str]:
         """What to ask for beside the columns: with the metrics collector off only this makes the broker count."""

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import gevent
+
 from bridge import export, sides, snapshot
 from bridge.config import Config
 from bridge.core import ladder
-from bridge.core.audit import Counted, Drained, Quiet, Seen, drained
+from bridge.core.audit import Counted, Drained, Quiet, Seen, by_queue, drained
 from bridge.core.books import Books, Gap, books, gap, total, with_gap
 from bridge.core.certificate import (
     Facts,
@@ -45,6 +47,8 @@ log = logging.getLogger("bridge.ending")
 LOOK = 5.0
 #: Seconds over which due messages must stay in a level of the ladder to count as stuck: two reports of a quorum queue.
 STAYS = 12.0
+#: Queues that are judged at a stretch.
+_AT_ONCE = 50
 _NO_API = "{}.api is not set"
 _CONNECTION = "name,client_properties.connection_name"
 _EXCHANGE = "name,message_stats.publish_in"
@@ -149,7 +153,12 @@ class Ending:
 
     def look(self) -> None:
         """Look at all queues, and judge them; what fails is in the reasons of the queues, not an error."""
-        self.depths.look()
+        self.depths.old_side.look()
+        self._look_further()
+
+    def _look_further(self) -> None:
+        """What else there is to look at once the old queues were."""
+        self.depths.new_side.look()
         self._look_at_exchanges()
         now = self._clock()
         self._levels.append((now, {level: self._due(level) for level in range(ladder.LEVELS)}))
@@ -192,14 +201,20 @@ class Ending:
     def _who(self) -> OldSide | None:
         """Who is on the old side, as of the last look. Inline, those who publish are on the source's: they may stay."""
         last = None if self.watch is None else self.watch.last
-        return last if last is None or self._layout is Layout.TAKEOVER else replace(last, flows=())
+        if last is not None and self._layout is Layout.INLINE:
+            last = replace(last, flows=())
+        return last
 
     def _judge(self, now: float) -> None:
-        subscriptions = list(self._subscriptions())
-        judged = {}
-        for subscription in subscriptions:
+        old, judged = self._who(), {}
+        concerns = {} if old is None else by_queue(old)
+        nobody = None if old is None else replace(old, flows=(), consumers=(), holders=(), unexplained={})
+        for number, subscription in enumerate(list(self._subscriptions())):
+            if number % _AT_ONCE == 0:
+                # Messages move meanwhile.
+                gevent.sleep(0)
             name = subscription.queue
-            judged[name] = found = drained(self._seen(subscription, now), self._after())
+            judged[name] = found = drained(self._seen(subscription, concerns.get(name, nobody), now), self._after())
             if subscription.route is not Route.QUORUM:
                 self._told.discard(name)
             elif found.yes and name not in self._told:
@@ -210,12 +225,11 @@ class Ending:
         for name in self._quiet.keys() - judged.keys():
             del self._quiet[name]
 
-    def _seen(self, subscription: Subscription, now: float) -> Seen:
+    def _seen(self, subscription: Subscription, old: OldSide | None, now: float) -> Seen:
         name, depth = subscription.queue, self.depths.old(subscription.queue)
-        old = self._who()
         reads_it = self._layout is Layout.TAKEOVER
         moving = reads_it and subscription.state == "moving" and subscription.route is not Route.REVERSE
-        named = 0 if old is None else sum(one.ours and one.queue == name for one in old.consumers)
+        named = 0 if old is None else sum(one.ours for one in old.consumers)
         seen = Seen(
             name,
             subscription.route,
@@ -289,8 +303,14 @@ class Ending:
         """
         began = self._clock()
         old_fault = self._look_at_old_side()
-        self.look()
-        facts = self._facts(old_fault)
+        looked = self._clock()
+        queues, fault = self._queues()
+        if queues is None:
+            self.depths.old_side.look()
+        else:
+            self.depths.old_side.take(queues.values(), looked)
+        self._look_further()
+        facts = replace(self._facts(old_fault), queues=queues, fault=fault, age=self._clock() - looked)
         told = as_json(certificate(facts))
         for one in told["conditions"]:
             one["text"] = redact(one["text"])
@@ -314,8 +334,6 @@ class Ending:
         return ""
 
     def _facts(self, old_fault: str) -> Facts:
-        began = self._clock()
-        queues, fault = self._queues()
         connections = self._connections()
         transfers, transfers_fault = self._transfers()
         subscriptions = list(self._subscriptions())
@@ -325,9 +343,6 @@ class Ending:
             layout=self._layout,
             vhost="" if self._old is None else self._old.vhost,
             process=self.process(),
-            queues=queues,
-            fault=fault,
-            age=now - began,
             scope=frozenset(one.queue for one in subscriptions),
             named=frozenset(self._scope()),
             drained=tuple(self._drained[one.queue] for one in subscriptions if one.queue in self._drained),

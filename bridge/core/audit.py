@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from bridge.core.old_side import Consumer, Holder, OldSide, Publisher
+from bridge.core.old_side import Consumer, Flow, Holder, OldSide, Publisher
 from bridge.core.route import Route
 
 #: Seconds by which the broker's numbers are older than its lists: it collects statistics so often.
@@ -62,7 +62,7 @@ class Seen:
         counted: None when the broker told nothing.
         fault: why it told nothing.
         quiet: None before the first look.
-        old: who is still on the old side; None when that is not known.
+        old: who of the old side concerns this queue; None when that is not known.
         old_age: seconds since that was looked at.
     """
 
@@ -103,7 +103,7 @@ def _waits_for(seen: Seen, after: float) -> Iterator[str]:
         yield f"the route quorum: it is {seen.route}"
     elif seen.paused:
         yield "the bridge, which is paused"
-    old = None if seen.old is None else seen.old.of(seen.queue)
+    old = seen.old
     counted = seen.counted
     if counted is None:
         yield f"numbers of the old queue, which cannot be seen: {seen.fault or 'not looked at yet'}"
@@ -154,6 +154,31 @@ def _quiet(quiet: Quiet, after: float) -> Iterator[str]:
     elif quiet.seconds < after:
         since = "the last message came" if quiet.seen else "it was first looked at, and nothing came,"
         yield f"quiet: {since} {quiet.seconds:.0f} s ago, {after:.0f} s are wanted"
+
+
+def by_queue(old: OldSide) -> dict[str, OldSide]:
+    """What concerns each queue that anything concerns, as `OldSide.of` gives it, with one look at everybody."""
+    flows: dict[str, list[Flow]] = {}
+    for flow in old.flows:
+        for queue, rate in flow.queues.items():
+            part = replace(flow, queues={queue: rate}, unnamed=min(flow.unnamed, rate))
+            flows.setdefault(queue, []).append(part)
+    consumers: dict[str, list[Consumer]] = {}
+    for one in old.consumers:
+        consumers.setdefault(one.queue, []).append(one)
+    holders: dict[str, list[Holder]] = {}
+    for holder in old.holders:
+        holders.setdefault(holder.queue, []).append(holder)
+    return {
+        queue: replace(
+            old,
+            flows=tuple(flows.get(queue, ())),
+            consumers=tuple(consumers.get(queue, ())),
+            holders=tuple(holders.get(queue, ())),
+            unexplained={queue: old.unexplained[queue]} if queue in old.unexplained else {},
+        )
+        for queue in {**flows, **consumers, **holders, **old.unexplained}
+    }
 
 
 # -- who it is, as sentences

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bridge.core.topology import Queue
 from bridge.depths import Depth, Depths, Place
 from bridge.errors import Unreachable
 
@@ -62,6 +63,23 @@ def test_a_look_that_fails_leaves_what_was_seen_and_says_why():
     old.fault, old.items = None, []
     depths.look()
     assert (depths.old_side.fault, depths.old("q1")) == ("", None)
+
+
+def test_a_look_for_something_else_is_one_as_well():
+    given = {
+        "type": "classic",
+        "durable": True,
+        "exclusive": False,
+        "auto_delete": False,
+        "arguments": {},
+        "policy": {},
+    }
+    queue = Queue("q1", **given, ready=3, unacked=2, consumers=1, dead_letters=4)  # type: ignore[arg-type]
+    depths = Depths(place(Api()), None)
+    depths.old_side.fault = "source: does not answer"
+    depths.old_side.take([queue], 7.0)
+    assert depths.old("q1") == Depth(3, 2, 1, 7.0, 0, 4)
+    assert (depths.old_side.fault, depths.old_side.at) == ("", 7.0)
 
 
 def test_without_an_api_nothing_is_known():

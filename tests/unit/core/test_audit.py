@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bridge.core.audit import Counted, Quiet, Seen, drained, listed, who
+from bridge.core.audit import Counted, Quiet, Seen, by_queue, drained, listed, who
 from bridge.core.old_side import Consumer, Flow, Holder, OldSide, Publisher
 from bridge.core.route import Route
 
@@ -102,9 +102,20 @@ def test_each_reason_is_said_by_itself(changed: dict[str, object], waits_for: st
     assert not found.yes
 
 
-def test_what_concerns_another_queue_is_no_reason() -> None:
-    others = OldSide(AT, (Flow(None, {"other": 1.0}, (PUBLISHER,)),), (replace(WORKER, queue="other"),))
-    assert drained(replace(FINISHED, old=others), 300.0).yes
+def test_what_concerns_each_queue_is_what_it_says_of_itself() -> None:
+    both = Flow("x", {"mail": 4.25, "other": 1.0}, (PUBLISHER,), 3.0)
+    old = OldSide(
+        AT,
+        (FLOW, both),
+        (OURS, WORKER, replace(WORKER, queue="other")),
+        (HOLDER, replace(HOLDER, queue="third")),
+        {"celery@h1": "c1"},
+        {"fourth": 2},
+        ("channels",),
+    )
+    found = by_queue(old)
+    assert set(found) == {"mail", "other", "third", "fourth"}
+    assert found == {queue: old.of(queue) for queue in found}
 
 
 def test_a_connection_that_publishes_twice_is_named_once() -> None:
