@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from bridge.core.split import Split
 from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.link import Link
 from bridge.outflow import STALL, Outflow
+from bridge.settling import settle
 from bridge.shared import TOO_LARGE, Faulted, Learnt, Shared, closed_on_publish, limit
 from bridge.way import Kind, Way
 
@@ -469,21 +471,10 @@ class Session:
         relay.last_turn()
         self._link.flush()
         if self.way.kind is Kind.BACK:
-            self._see_acks_arrive(source)
-
-    def _see_acks_arrive(self, source: Channel) -> None:
-        """A channel in front of a quorum queue loses acks when it is closed at once (rabbitmq-server#10327): a consumer
-        comes and goes first, and the queue answers for that behind all acks. What it is given goes back with the channel.
-        """
-        self.relay.stop("ended", "the subscription ended")
-        try:
-            source.qos(1)
-            self._tags += 1
-            tag = f"{TAG}-{self._tags}"
-            source.consume(self.way.reads, tag, self.terms.priority)
-            source.cancel(tag)
-        except BridgeError as fault:
-            log.debug("leaving: %s", fault)
+            # What comes once more thereby goes back with the channel.
+            relay.stop("ended", "the subscription ended")
+            with contextlib.suppress(BridgeError):
+                settle(source, self.way.reads)
 
     def _waits_for_confirms(self, target: Channel) -> bool:
         relay = self.relay
