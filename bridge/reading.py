@@ -3,9 +3,7 @@
 1. pika opens, subscribes and closes; deliveries pass it by, so no header is ever decoded and encoded again.
 2. What came waits here until it is taken. No more than `prefetch` messages are held and unacked, and nothing is acked
    but by `Reader.ack`: what is not goes back to its queue when the reader is closed.
-3. A channel in front of a quorum queue has no more than 32 of our acks under way; the others wait in it, and are lost
-   when it is closed (rabbitmq-server#10327; of 60 single acks 27 on 3.10.8 and 4.3.6). So the last act on a quorum
-   queue is `Reader.settle`.
+3. The last act on a quorum queue is `Reader.settle`: acks are lost without it.
 """
 
 from __future__ import annotations
@@ -20,12 +18,11 @@ from bridge.amqp import Channel, ChannelClosed, Connection
 from bridge.core import frames, properties
 from bridge.core.gathered import Gathered
 from bridge.errors import BridgeError, Refused
+from bridge.settling import settle
 
 #: The channel on which a reader reads.
 CHANNEL = 1
 TAG = "bridge"
-#: The consumer whose end says that all acks have arrived.
-_LAST = "bridge-last"
 #: Messages held and unacked: their sizes are not known, and the largest a broker takes by default has 16 MiB.
 PREFETCH = 32
 #: Header with the place of a message in its stream.
@@ -117,11 +114,11 @@ class _Consuming(Channel):
     def __init__(self, connection: Connection, number: int) -> None:
         super().__init__(connection, connection._alive(), number)  # noqa: SLF001  as Connection.channel does
 
-    def consume_with(self, queue: str, tag: str, arguments: Mapping[str, Any]) -> None:
+    def consume_with(self, queue: str, arguments: Mapping[str, Any]) -> None:
         """Subscribe; deliveries pass pika by."""
         self._call(
             lambda done: self._channel.basic_consume(
-                queue, _unused, consumer_tag=tag, arguments=dict(arguments), callback=done
+                queue, _unused, consumer_tag=TAG, arguments=dict(arguments), callback=done
             )
         )
 
@@ -157,7 +154,7 @@ class Reader:
             # None in the queue behind the last delivery is the end.
             self._channel.on_end = lambda: self._came.put_nowait(None)
             self._channel.qos(prefetch)
-            self._channel.consume_with(queue, TAG, arguments or {})
+            self._channel.consume_with(queue, arguments or {})
         except ChannelClosed as fault:
             self._connection.close()
             raise self._refused(fault) from None
@@ -219,14 +216,10 @@ class Reader:
     def settle(self) -> None:
         """See that the acks so far have arrived, after `cancel`; one more message may have come thereby.
 
-        A consumer comes and goes: the queue answers for that behind all acks.
-
         Raises:
-            Unreachable: the connection is lost.
+            BridgeError: the connection is lost.
         """
-        self._channel.qos(1)
-        self._channel.consume_with(self._queue, _LAST, {})
-        self._channel.cancel(_LAST)
+        settle(self._channel, self._queue)
 
     def close(self) -> None:
         """Leave; what is not acked is back in its queue then."""
