@@ -51,6 +51,7 @@ def _queues(status: Mapping[str, Any]) -> RenderableType:
     table.add_column("queue", overflow="fold", min_width=5)
     table.add_column("route")
     table.add_column("state")
+    table.add_column("old/new", justify="right", no_wrap=True)
     for heading, _ in _NUMBERS:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("rate", justify="right", no_wrap=True)
@@ -58,9 +59,9 @@ def _queues(status: Mapping[str, Any]) -> RenderableType:
     for queue in status["queues"]:
         name = queue["name"] if queue["target"] == queue["name"] else f"{queue['name']} -> {queue['target']}"
         state = "drained" if queue.get("drained") else queue["state"]
-        cells = [name, queue["route"], state, *_numbers(queue), "; ".join(_remarks(queue))]
+        cells = [name, queue["route"], state, _ready(queue), *_numbers(queue), "; ".join(_remarks(queue))]
         table.add_row(*(Text(cell) for cell in cells), style="yellow" if queue["why"] else "")
-    table.add_row("total", "", "", *_numbers(status["totals"]), "", style="bold")
+    table.add_row("total", "", "", "", *_numbers(status["totals"]), "", style="bold")
     return table
 
 
@@ -78,6 +79,12 @@ def _remarks(queue: Mapping[str, Any]) -> Iterator[str]:
         yield f"not drained: {waits_for[0]}{more}"
     if queue.get("by") and queue.get("changed_at"):
         yield f"by {queue['by']}, {_clock(queue['changed_at'])}"
+
+
+def _ready(queue: Mapping[str, Any]) -> str:
+    """Messages that are ready in the old queue and in the new one, where that is known."""
+    depth = queue.get("depth") or {}
+    return "/".join(str(side["ready"]) if (side := depth.get(name)) else "?" for name in ("old", "new"))
 
 
 def _clock(at: str) -> str:

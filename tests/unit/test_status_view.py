@@ -23,13 +23,22 @@ STATUS: dict[str, Any] = {
     "lost_features": ["discovery of new queues: source.api is not set"],
     "totals": NUMBERS,
     "queues": [
-        {"name": "mail", "target": "mail-v2", "route": "quorum", "state": "moving", "why": None, **NUMBERS},
+        {
+            "name": "mail",
+            "target": "mail-v2",
+            "route": "quorum",
+            "state": "moving",
+            "why": None,
+            "depth": {"old": {"ready": 70}, "new": {"ready": 0}},
+            **NUMBERS,
+        },
         {
             "name": "[b]img[/b]",
             "target": "[b]img[/b]",
             "route": "legacy",
             "state": "idle",
             "why": "route is legacy",
+            "depth": {"old": {"ready": 5}, "new": None},
             **NUMBERS,
         },
     ],
@@ -64,9 +73,9 @@ def test_what_is_wrong_comes_before_the_table() -> None:
 def test_each_queue_has_a_row_and_the_sum_has_one() -> None:
     rows = [line.split() for line in shown(STATUS)[4:]]
     assert rows == [
-        "queue route state in flight moved converted rate why it is not moving, and what else is set".split(),
-        "mail -> mail-v2 quorum moving 3 1200 400 201.2/s".split(),
-        "[b]img[/b] legacy idle 3 1200 400 201.2/s route is legacy".split(),
+        "queue route state old/new in flight moved converted rate why it is not moving, and what else is set".split(),
+        "mail -> mail-v2 quorum moving 70/0 3 1200 400 201.2/s".split(),
+        "[b]img[/b] legacy idle 5/? 3 1200 400 201.2/s route is legacy".split(),
         "total 3 1200 400 201.2/s".split(),
     ]
 
@@ -129,7 +138,7 @@ def test_what_else_is_set_stands_in_the_row(more: dict[str, Any], remarks: str) 
     row = shown({**STATUS, "queues": [queue]})[-2].split()
     state = "drained" if more.get("drained") else more.get("state", "moving")
     assert row[:3] == ["mail", more.get("route", "quorum"), state]
-    assert " ".join(row[7:]) == remarks
+    assert " ".join(row[8:]) == remarks
 
 
 def test_a_narrow_screen_loses_no_text() -> None:
