@@ -116,6 +116,12 @@ class Subscription:
         return self._shown.relay
 
     @property
+    def to_target(self) -> Relay | None:
+        """The relay that publishes to the target now; None when there is none."""
+        on = self._ahead.on
+        return self._ahead.relay if on is not None and on.kind is Kind.FORWARD else None
+
+    @property
     def in_flight(self) -> int:
         """Messages taken and not yet acked."""
         return sum(len(mover.relay.ledger) for mover in (self._ahead, self._behind) if mover.relay is not None)

@@ -99,7 +99,7 @@ class Throttles:
         return True
 
     def _decide(self, subscription: Subscription, target: _Target, alarm: str) -> None:
-        now, relay = time.monotonic(), subscription.relay
+        now, relay = time.monotonic(), subscription.to_target
         confirm, waiting = None, 0.0
         if relay is not None:
             confirm, oldest = relay.ledger.lag or None, relay.ledger.oldest()
