@@ -352,7 +352,7 @@ class Throttle(Section):
     """
 
     depth: Annotated[int, whole(1, 1_000_000_000)] | None = None
-    """So many messages ready in the target queue; absent: no bound. Needs `target.api`."""
+    """So many messages ready in the target queue; absent: no bound."""
     confirm: Annotated[int, _WAIT] | None = None
     """Seconds until the target confirms; absent: no bound."""
     resume: Annotated[int, whole(1, 99)] = 80
