@@ -1,6 +1,6 @@
 """Whether this daemon is the active one, and what follows from it (design, section 8).
 
-1. A standby has a connection to the target and nothing else: no queue is looked at, no ladder declared.
+1. A standby has a connection to the target and nothing else: no queue of the source is looked at.
 2. Who becomes the active one takes the saved state over before any queue is taken up. Who is not the active one any
    more moves nothing from that moment on, and takes up all queues anew if somebody else was active meanwhile.
 3. Inline, what goes to the legacy side alone goes on while the target cannot be reached: it needs no target. Should
@@ -126,8 +126,7 @@ class Standing:
                 active one needs cannot be opened.
         """
         forward = self._links.forward
-        forward.target.open()
-        self.queue.join()
+        self.queue.open()
         forward.start(forward.target)
         gevent.spawn(self.queue.keep)
         self.queue.told.wait(PROOF)
@@ -137,6 +136,8 @@ class Standing:
             self._take_over(first=True)
         else:
             self.look()
+            # What takes long is done before it is needed; the active one has done it as well.
+            gevent.spawn(self._attempt, self._exits.ensure_ladder)
 
     def leave(self) -> None:
         """Save for the last time and let go."""
@@ -177,7 +178,8 @@ class Standing:
             log.warning("%s", fault)
         if not self._term:
             self._links.start()
-        self._exits.ensure_ladder()
+        if self._exits.fault is not None:
+            self._exits.ensure_ladder()
         if self._exits.fault is not None:
             log.warning("%s", self._exits.fault)
         if self.queue.held and self.queue.term == term:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import gevent
 from gevent.event import Event
 
 from bridge.amqp import Channel, ChannelClosed, Connection, back_off
@@ -25,7 +26,7 @@ from bridge.core import lease as taking
 from bridge.core.lease import Lease, Phase
 from bridge.core.state import Document, Holder, Identity, Seen, encode, seen, tag
 from bridge.core.wanted import DELIVERY_LIMIT_ARGUMENT, own
-from bridge.errors import BridgeError, Refused
+from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.management import Management, path
 
 log = logging.getLogger("bridge.state")
@@ -46,6 +47,10 @@ ASK = 10.0
 NOT_OURS = 45.0
 #: Seconds for the last save.
 FAREWELL = 5.0
+#: Code with which a broker that failed closes a connection (AMQP 0-9-1, section 1.2).
+INTERNAL_ERROR = 541
+#: Tries to join that end with it.
+TRIES = 4
 #: Seconds between two looks when nothing woke us.
 LOOK = 1.0
 
@@ -193,6 +198,23 @@ class ControlQueue:
                 continue
             self._wake.wait(LOOK)
 
+    def open(self) -> None:
+        """Open the connection, and wait at the queue from now on.
+
+        Raises:
+            BridgeError: the target cannot be reached, or as `join`.
+        """
+        for tried, wait in enumerate(back_off(0.2, LOOK), 1):
+            self.connection.open()
+            try:
+                self.join()
+                return
+            except Unreachable:
+                # RabbitMQ 3.10.8 fails in one of two connections that declare a quorum queue at the same moment.
+                if self.connection.close_code != INTERNAL_ERROR or tried == TRIES:
+                    raise
+            self._wake.wait(wait)
+
     def join(self) -> None:
         """Wait at the queue from now on.
 
@@ -200,10 +222,12 @@ class ControlQueue:
             Refused: it cannot be used, or belongs to another bridge.
             Unreachable: the target does not answer.
         """
-        self._ask_who()
-        another = self._another()
-        if another is not None:
-            raise another
+        if not self._stays:
+            # Before anything is declared; later on an API that does not answer holds nothing up.
+            self._ask_who()
+            another = self._another()
+            if another is not None:
+                raise another
         channel = self._opened()
         self._stays += 1
         last = self._own
@@ -255,10 +279,8 @@ class ControlQueue:
             if now - self._joined > FIRST:
                 self.told.set()
             if now - self._asked_who > ASK or (self._active is None and now - self._asked_who > FIRST):
-                self._ask_who()
-                another = self._another()
-                if another is not None:
-                    self.on_refused(another)
+                self._asked_who = now
+                gevent.spawn(self._see_who)
             return
         blocked = self.connection.blocked
         if blocked is not None:
@@ -441,6 +463,13 @@ class ControlQueue:
             f'is active at control queue "{self.queue}"',
             hint="give this one another `instance`, or the same source and layout as the other one",
         )
+
+    def _see_who(self) -> None:
+        """Who is active, and whether that is another bridge altogether; in a greenlet of its own."""
+        self._ask_who()
+        another = self._another()
+        if another is not None and not self.held:
+            self.on_refused(another)
 
     def _ask_who(self) -> None:
         """Ask the API who is active; without an answer it stays unknown."""

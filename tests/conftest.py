@@ -22,6 +22,7 @@ MOSTLY_IN = {
     "functional/test_quarantine.py": "3.10->4.3",
     "functional/test_quarantine_commands.py": "3.10->4.0",
     "functional/test_replay.py": "3.10->4.3",
+    "functional/test_state.py": "3.10->4.3",
 }
 
 

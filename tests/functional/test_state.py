@@ -57,7 +57,6 @@ class Bridge:
         self.control.on_held = self._held
         self.control.on_lost = self.lost.append
         self.control.on_refused = self.refused.append
-        self.connection.open()
 
     def _held(self, inherited: Document | None) -> None:
         self.inherited.append(inherited)
@@ -66,7 +65,7 @@ class Bridge:
         self.control.taken_over()
 
     def start(self) -> Bridge:
-        self.control.join()
+        self.control.open()
         gevent.spawn(self.control.keep)
         return self
 
@@ -172,8 +171,9 @@ def test_first_one_then_the_other_with_the_same_state(side: Side, bridges: Make)
     assert (kept.content, kept.left, kept.term) == ({"n": 1}, True, 2)
 
 
-def test_of_two_that_start_at_once_one_is_active(side: Side, new_vhosts: Callable[[], Vhosts]):
-    for _ in range(20):
+@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.long)])
+def test_of_two_that_start_at_once_one_is_active(times: int, side: Side, new_vhosts: Callable[[], Vhosts]):
+    for _ in range(times):
         fresh = new_vhosts().new
         two = [Bridge(fresh, api=False), Bridge(fresh, api=False)]
         joining = [gevent.spawn(bridge.start) for bridge in two]
