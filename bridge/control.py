@@ -54,7 +54,7 @@ class Control:
         instance: name of this bridge.
         links: the connections.
         shared: what all queues use.
-        addresses: redacted URLs of source and target.
+        addresses: redacted URLs of source, target and, inline, the legacy side.
         subscriptions: the queues in scope now.
         clock: notices when wall time jumps.
     """
@@ -64,7 +64,7 @@ class Control:
         instance: str,
         links: Links,
         shared: Shared,
-        addresses: tuple[str, str],
+        addresses: tuple[str, ...],
         subscriptions: Callable[[], Iterable[Subscription]],
         clock: ClockWatch,
     ) -> None:

@@ -130,7 +130,8 @@ class Daemon:
             stream=self._stream(),
         )
         self.discovery = Discovery(config, self.links, shared, target)
-        addresses = str(config.source.amqp[0]), str(config.target.amqp[0])
+        every = (config.source, config.target, config.legacy)
+        addresses = tuple(str(side.amqp[0]) for side in every if side is not None)
         self.control = Control(config.instance, self.links, shared, addresses, self.discovery.all, self.clock)
         self.discovery.appeared, self.discovery.gone = self.control.appeared, self.control.gone
         self.throttles = Throttles(

@@ -38,6 +38,7 @@ def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datet
         "pid": os.getpid(),
         "source": _side(control.addresses[0], source.closed.is_set(), source.reason, None),
         "target": _side(control.addresses[1], target.closed.is_set(), target.reason, target.blocked),
+        **_legacy(control),
         "ladder": {"fault": shared.exits.fault, "warning": shared.exits.warning},
         "backup": None if stream is None else {"required": stream.required, "fault": stream.fault},
         "clock": {
@@ -91,6 +92,15 @@ def stamp(at: datetime) -> str:
 
 def _planned(control: Control, subscription: Subscription, plan: Plan, now: datetime) -> dict[str, Any]:
     return {**plan.as_json(), "waits_for": control.postponed.waits_for(subscription, plan, now)}
+
+
+def _legacy(control: Control) -> dict[str, Any]:
+    """The third side, in the inline layout."""
+    link = control.links.legacy
+    if link is None:
+        return {}
+    side = link.target
+    return {"legacy": _side(control.addresses[2], side.closed.is_set(), side.reason, side.blocked)}
 
 
 def _side(address: str, closed: bool, reason: str, blocked: str | None) -> dict[str, Any]:

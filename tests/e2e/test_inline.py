@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -194,7 +195,8 @@ def test_a_target_that_is_lost_does_not_stop_the_legacy_traffic(three: Three, tm
         with running(config, tmp_path) as daemon, Producer(three.ingress.amqp, "q1", rate=200) as producer:
             at.old_worker.wait_for(100)
             proxy.cut(refuse=True)
-            daemon.wait_until(lambda status: not status["target"]["connected"])
+            status = daemon.wait_until(lambda status: not status["target"]["connected"])
+            assert status["legacy"] == {"url": mock.ANY, "connected": True, "reason": None}
             producer.wait_for(200)
             assert until(lambda: producer.sent - len(at.old_worker.got) < 100, 5)
             assert max(b - a for a, b in zip(at.old_worker.times, at.old_worker.times[1:], strict=False)) < 1.0
