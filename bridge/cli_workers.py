@@ -189,7 +189,8 @@ def _show(found: Survey) -> None:
 
 
 def _show_worker(one: Worker) -> None:
-    answered = {"yes": "", "": "  DOES NOT ANSWER"}.get(one.answered, f"  answered {one.answered}")
+    known = {"yes": "", "": "  DOES NOT ANSWER", "not asked": "  was not asked"}
+    answered = known.get(one.answered, f"  answered {one.answered}")
     version = f"Celery {one.version}" if one.version else ""
     details = ", ".join(filter(None, (version, one.host, one.client, one.user and f"user {one.user}")))
     click.echo(f"{one.name}{answered}{f'  ({details})' if details else ''}")

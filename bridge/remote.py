@@ -10,6 +10,7 @@ deserialised by what it says it is.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -263,8 +264,7 @@ def opened(name: str, broker: Broker, control_exchange: str, instance: str) -> I
     except AmqpAccessRefused as fault:
         raise Refused(
             f'{name}: user "{broker.amqp[0].user}" may not use remote control: {fault.reply_text}',
-            hint=f'grant configure, write and read on ".*\\.{control_exchange}\\.pidbox" and '
-            f'"(reply\\.)?{control_exchange}\\.pidbox"',
+            hint=f'grant configure, write and read on "^(.*\\.)?{re.escape(control_exchange)}\\.pidbox$"',
         ) from None
     except FAULTS as fault:
         raise Unreachable(f"{name}: remote control broke off: {_said(fault)}") from None

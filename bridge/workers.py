@@ -88,9 +88,10 @@ class Workers:
     def survey(self, patience: float = PATIENCE) -> Survey:
         """Who is there, what they hold, and who does not answer.
 
+        Where workers cannot be asked, what the HTTP API shows of them is all there is, and the reason with it.
+
         Raises:
-            Unreachable: the broker does not answer.
-            Refused: the user may not use remote control.
+            BridgeError: neither the API nor the workers can be asked.
         """
         look, fault = self._look()
         boxes = self.mailboxes(look)
@@ -106,8 +107,10 @@ class Workers:
                 asked = self._worth_asking(look, boxes, expected, unknown)
                 for question in ("scheduled", "reserved"):
                     told[question] = control.ask(question, of=asked, patience=patience) if asked else Answers()
-        except Nobody as nobody:
-            unknown.append(f"{nobody}; {nobody.hint}")
+        except BridgeError as fault_of_asking:
+            if look is None and not isinstance(fault_of_asking, Nobody):
+                raise
+            unknown.append(f"what workers say: {fault_of_asking} ({fault_of_asking.hint})")
         return _survey(self, look, boxes, told, self.instance, unknown)
 
     def _worth_asking(
@@ -347,7 +350,7 @@ def _survey(
                 client=who.client,
                 user=who.user,
                 version=remote_control.version(said("report", name)),
-                answered="yes" if name in first.said else first.unread.get(name, ""),
+                answered="yes" if name in first.said else first.unread.get(name, "" if told else "not asked"),
                 queues=tuple(sorted(set(queues))),
                 held=held_by(name, held if look is not None else None, scheduled.get(name), reserved.get(name)),
                 revoked=None if ids is None else len(remote_control.ids(ids)),

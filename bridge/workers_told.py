@@ -12,7 +12,7 @@ from bridge.remote import Answers
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One worker: `answered` is empty where it did not, else "yes" or why its answer could not be read.
+    """One worker: `answered` is empty where it did not, else "yes", "not asked", or why its answer was not read.
 
     Attributes:
         host: and the others up to `user`: of its connection; empty where the HTTP API does not show it.
