@@ -186,6 +186,7 @@ def test_who_says_ok_and_goes_on_consuming_is_found(config: Config, vhosts: Vhos
         assert "cancel_consumer" not in good.carried_out[before:]
 
 
+@pytest.mark.long  # real workers have theirs carried over with every run
 def test_revoked_tasks_are_carried_over_and_proved(config: Config, vhosts: Vhosts):
     with (
         Mailbox.running(vhosts.old.amqp, "celery@old1") as first,
