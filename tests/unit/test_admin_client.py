@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,18 @@ from bridge.admin_client import fetch_status, post
 from bridge.errors import AccessRefused, Refused, Unreachable
 
 Serve = Callable[[bytes | None], str]
+
+
+def whole_request(end: socket.socket) -> bytes:
+    """Head and body: they come in pieces."""
+    read = b""
+    while b"\r\n\r\n" not in read:
+        read += end.recv(4096)
+    head, _, body = read.partition(b"\r\n\r\n")
+    length = re.search(rb"Content-Length: (\d+)", head)
+    while len(body) < (int(length[1]) if length else 0):
+        body += end.recv(4096)
+    return head + b"\r\n\r\n" + body
 
 
 @pytest.fixture
@@ -29,7 +42,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         def run() -> None:
             end, _ = listener.accept()
             with end:
-                (tmp_path / "request").write_bytes(end.recv(4096))
+                (tmp_path / "request").write_bytes(whole_request(end))
                 if answer is None:
                     done.wait(10)
                 else:
