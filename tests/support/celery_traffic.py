@@ -40,6 +40,7 @@ class CeleryTraffic:
         into: AMQP URL that is published into.
         sides: AMQP URL of each side that has workers; `old` and `new`.
         queues: of the tasks; they are declared by the workers.
+        workers: sides whose worker is there from the beginning; all by default.
         rate: tasks a second.
         eta_share: of the tasks, those with an ETA, 2 to `eta_to` seconds ahead.
         capped: the target caps the priority of tasks with an ETA (RabbitMQ 4.0 to 4.2).
@@ -55,6 +56,7 @@ class CeleryTraffic:
         into: str,
         sides: Mapping[str, str],
         queues: Sequence[str],
+        workers: Sequence[str] | None = None,
         rate: float = 200.0,
         eta_share: float = 0.1,
         eta_to: float = 5.0,
@@ -65,6 +67,7 @@ class CeleryTraffic:
         self._folder = folder
         self._crew = Crew(folder)
         self._sides = dict(sides)
+        self._first = tuple(sides) if workers is None else tuple(workers)
         self._queues = tuple(queues)
         self._capped = capped
         self._orders = Orders(
@@ -85,7 +88,7 @@ class CeleryTraffic:
 
     def __enter__(self) -> Self:
         try:
-            for side in self._sides:
+            for side in self._first:
                 self.start_worker(side)
             self._producer = self._crew.start(
                 "producer", [sys.executable, "-m", "bridge.lab.producers"], text=self._orders.as_json()
