@@ -220,7 +220,7 @@ class Daemon:
 def running(config: Mapping[str, Any] | str, folder: Path, **how: Any) -> Iterator[Daemon]:
     """Start a daemon for a block, and end it after: gently, and without mercy when the block failed.
 
-    A traceback in its log fails the block: none may reach an operator.
+    A traceback in its log fails the block: none may reach an operator. So do books that do not balance.
     """
     daemon = Daemon.start(config, folder, **how)
     try:
@@ -229,7 +229,9 @@ def running(config: Mapping[str, Any] | str, folder: Path, **how: Any) -> Iterat
         daemon.kill()
         raise
     if daemon.process.poll() is None:
+        books = unbalanced(daemon.status())
         assert daemon.stop() == 0, daemon.quote()
+        assert not books, books
     told = "\n".join(line for line in daemon.stderr.splitlines() if " debug " not in line)
     assert "Traceback" not in told, told
 
@@ -245,6 +247,13 @@ def queue_of(status: Status, name: str) -> Status:
             found: Status = queue
             return found
     raise KeyError(name)
+
+
+def unbalanced(status: Status) -> dict[str, Status]:
+    """The books in a status that do not balance, by queue; at every moment there are none."""
+    found = {queue["name"]: queue["books"] for queue in status["queues"]}
+    found[""] = {"all": status["books"]}
+    return {name: books for name, books in found.items() if not all(one["balanced"] for one in books.values())}
 
 
 def _socket_of(config: Mapping[str, Any] | str, folder: Path) -> str:
