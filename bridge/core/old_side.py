@@ -263,16 +263,26 @@ def consumers(look: Look, instance: str, workers: Mapping[str, str]) -> tuple[Co
 
 
 def mailboxes(look: Look, control_exchange: str) -> dict[str, str]:
-    """Connection to Celery's name of the worker whose mailbox is on it.
+    """Connection to Celery's name of the worker that it belongs to, by the mailbox `<name>.<control exchange>.pidbox`.
 
-    A worker consumes its queue `<name>.<control exchange>.pidbox` on the connection on which it consumes tasks; with
-    gevent and eventlet on one beside it (`celery/worker/pidbox.py`).
+    A worker consumes its mailbox on the connection on which it consumes tasks; with gevent and eventlet on one beside
+    it (`celery/worker/pidbox.py`): there it is told by its host, where no other connection of that host can be meant.
     """
-    found = {}
+    found: dict[str, str] = {}
+    consuming: set[str] = set()
     for one in look.consumers:
         worker = worker_of(one.queue, control_exchange)
         if worker is not None and one.connection:
             found[one.connection] = worker
+        elif one.connection and one.queue in look.queues and look.queues[one.queue].tasks:
+            consuming.add(one.connection)
+    alone = [name for name in found if name not in consuming]
+    others = [name for name in consuming if name not in found]
+    for name in alone:
+        address = named(look, name).address
+        beside = [other for other in others if named(look, other).address == address]
+        if len(beside) == 1 and sum(named(look, other).address == address for other in alone) == 1:
+            found[beside[0]] = found[name]
     return found
 
 

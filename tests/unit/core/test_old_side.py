@@ -18,7 +18,7 @@ from bridge.core.old_side import (
     summed,
     worker_of,
 )
-from tests.unit.core.old_looks import BEGAN, BRIDGE, CONNECTIONS, WEB, WORKER, connection, consumer, look
+from tests.unit.core.old_looks import BEGAN, BRIDGE, CONNECTIONS, EVENTS, WEB, WORKER, connection, consumer, look
 
 
 def test_who_consumes_by_name_and_which_is_ours():
@@ -55,6 +55,20 @@ def test_a_mailbox_is_the_worker_s_and_a_reply_queue_is_nobody_s():
     assert worker_of("q1", "celery") is None
     # One whose channel is not known yet is on no connection.
     assert mailboxes(look([], consumers=[consumer("celery@w1.celery.pidbox", "")]), "celery") == {}
+
+
+def test_a_mailbox_on_a_connection_of_its_own_is_told_by_its_host():
+    queues = [QueueSeen("q1"), QueueSeen("celery@w1.celery.pidbox", tasks=False)]
+    mailbox, beside = consumer("celery@w1.celery.pidbox", EVENTS), consumer("q1", WORKER)
+    assert mailboxes(look(queues, consumers=[mailbox, beside, consumer("q1", WEB)]), "celery") == {
+        EVENTS: "celery@w1",
+        WORKER: "celery@w1",
+    }
+    # Two workers on a host, or two that consume there: it cannot be told.
+    another = consumer("celery@w2.celery.pidbox", EVENTS.replace("4004", "4005"))
+    assert WORKER not in mailboxes(look(queues, consumers=[mailbox, another, beside]), "celery")
+    second = consumer("q1", WORKER.replace("4003", "4006"))
+    assert WORKER not in mailboxes(look(queues, consumers=[mailbox, beside, second]), "celery")
 
 
 def test_what_a_connection_says_of_itself():
