@@ -17,6 +17,7 @@ import pytest
 
 from bridge.core import envelope, frames
 from bridge.core import properties as p
+from bridge.discovery import FIRST_NUMBER
 from tests.functional.cases import Message, iso, shortstr, task
 from tests.functional.cases_content import DEATH, LARGEST
 from tests.functional.passage import user_at
@@ -31,8 +32,6 @@ pytestmark = pytest.mark.e2e
 in_one_world = pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
 
 GOOD = 10_000
-#: Channel of the first queue by name, on both connections; the ladder and the quarantine have those below.
-CHANNEL = 3
 #: A user of the old broker that the new one does not know.
 STRANGER = "shop"
 #: A body that stands in no other message.
@@ -128,7 +127,7 @@ def header_frame(message: Message) -> bytes:
     """The frame as the bridge publishes it for `q1`."""
     raw = message.raw()
     payload = b"\x00\x3c\x00\x00" + len(raw.body).to_bytes(8, "big") + raw.properties
-    return frames.header_frame(CHANNEL, payload)
+    return frames.header_frame(FIRST_NUMBER, payload)
 
 
 def closing_the_channel(vhosts: Vhosts) -> tuple[Message, Proxy]:
