@@ -107,6 +107,8 @@ class TwoSides:
             taken: how many a canary took before.
         """
         if not way.leg:
+            # What went back goes another way now, and whoever has it may get it again.
+            self._split = self._split if way.route is Route.CANARY else None
             return None
         which = way.route, way.share, way.anew
         if self._split is None or self._split_of != which:

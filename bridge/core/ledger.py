@@ -103,6 +103,14 @@ class Ledger:
         """The messages that were published and neither confirmed nor refused, in the order of their publishes."""
         return [entry[1] for entry in self._open.values()]
 
+    def left(self) -> list[tuple[int, bytes]]:
+        """Tag, header and body frames of each message that is not acked."""
+        return [(tag, wire) for tag, wire, _, _ in self._entries]
+
+    def arrived(self, tag: int) -> bool:
+        """Whether the message with this tag, not acked yet, was published here and arrived."""
+        return tag in self._safe and tag not in self._held
+
     @property
     def safe(self) -> frozenset[int]:
         """Tags of the messages that arrived, and are not acked yet."""

@@ -17,8 +17,9 @@ from typing import Protocol
 from bridge.core import edits, frames, properties
 from bridge.core.counts import Counts
 from bridge.core.destination import Destination
+from bridge.core.envelope import fingerprint
 from bridge.core.ledger import Ledger, LedgerError
-from bridge.core.split import Split, To
+from bridge.core.split import Everything, Split, To
 
 #: Properties that a direct publish may have to change.
 _LOOKED_AT = properties.EXPIRATION | properties.USER_ID
@@ -52,6 +53,9 @@ class Leg:
         self._out = out
         self._head = frames.publish_head(channel, b"", to.queue.encode())
         self._main = Ledger()
+        #: Tags of what came again and a side has from before.
+        self._target_has: set[int] = set()
+        self._leg_has: set[int] = set()
         self._counts = Counts()
         self._stop: Stop = lambda _reason, _text, _side: None
         self._on_turn: Callable[[float], None] = lambda _at: None
@@ -70,13 +74,32 @@ class Leg:
         """Messages only for the target, and only for this side, that are not acked."""
         return self.ledger.held, self._main.held
 
-    def choose(self, wire: bytes, size: int, at: float) -> To:
-        """Who gets a message (`Split.choose`)."""
+    def choose(self, tag: int, redelivered: int, wire: bytes, size: int, at: float) -> To:
+        """Who gets a message (`Split.choose`); one for both that came again, only who does not have it."""
         to = self.split.choose(wire, size, at)
-        if to is To.UNREADABLE:
+        if to is To.BOTH and redelivered and self.split.had:
+            to = self.split.had.missing(wire)
+            if to in (To.LEGACY, To.NEITHER):
+                self._target_has.add(tag)
+            if to in (To.TARGET, To.NEITHER):
+                self._leg_has.add(tag)
+        elif to is To.UNREADABLE:
             self._counts.task_unreadable += 1
             return To.LEGACY
         return to
+
+    def remember(self) -> None:
+        """All ends: of what is for both, what one side has goes only to the other when it comes again."""
+        if not isinstance(self.split, Everything):
+            return
+        had = self.split.had
+        for tag, wire in self._main.left():
+            target = self._main.arrived(tag) or tag in self._target_has
+            leg = self.ledger.arrived(tag) or tag in self._leg_has
+            if target or leg:
+                mark = fingerprint(wire)
+                had.target.update([mark] * target)
+                had.legacy.update([mark] * leg)
 
     def skip(self, tag: int, at: float) -> None:
         """A message is not for this side."""

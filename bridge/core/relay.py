@@ -153,7 +153,7 @@ class Relay:
         if self._poison and fingerprint(wire) in self._poison:
             self._hold(tag, wire, at, "closes-channel")
             return
-        if self.leg is not None and not self._fork(self.leg, tag, wire, size, flags, wall, at):
+        if self.leg is not None and not self._fork(self.leg, tag, redelivered, wire, size, flags, wall, at):
             return
         if self.copies is not None and not self.copies.send(tag, wire, wall, at):
             self._to_be_set_apart(Held(tag, wire, "copy-too-large"))
@@ -281,12 +281,24 @@ class Relay:
                 other.skip(tag, at)
         self._set_aside(tag, wire, at, reason)
 
-    def _fork(self, leg: Leg, tag: int, wire: bytes, size: int, flags: int, wall: float, at: float) -> bool:
+    def _fork(
+        self, leg: Leg, tag: int, redelivered: int, wire: bytes, size: int, flags: int, wall: float, at: float
+    ) -> bool:
         """Give the second side what it is to have of a message; whether the target gets one."""
-        to = leg.choose(wire, size, at)
+        to = leg.choose(tag, redelivered, wire, size, at)
         if to is To.TARGET:
             leg.skip(tag, at)
             return True
+        if to is To.NEITHER:
+            # Taken once more, and on both sides once more by the books, though not by a publish.
+            self.counts.confirmed += 1
+            self.ledger.hold(tag, wire, at)
+            self.ledger.release(tag)
+            for other in (self.copies, leg):
+                if other is not None:
+                    other.skip(tag, at)
+            self._out.alerts.add(self.channel)
+            return False
         alone = to is To.LEGACY
         reason = leg.send(tag, wire, size, flags, wall, at, alone=alone)
         if alone and reason:
@@ -458,6 +470,8 @@ class Relay:
         """Both channels are gone: what is left is not in flight any more."""
         self.stop("ended", "the subscription ended")
         self.counts.given_back += self.waiting
+        if self.leg is not None and not self._closed:
+            self.leg.remember()
         self._closed = True
         self._give(self._reserved)
         self._gathered = None

@@ -11,11 +11,13 @@ from __future__ import annotations
 import enum
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Protocol
 
 from bridge.core import bodies, frames, properties
+from bridge.core.envelope import fingerprint
 
 #: Seconds of its rate that a canary may take at once: what nobody wanted a while ago is not made up for.
 _BURST = 0.1
@@ -29,12 +31,51 @@ class To(enum.Enum):
     TARGET = "target"
     LEGACY = "legacy"
     BOTH = "both"
+    #: Both have it already.
+    NEITHER = "neither"
     #: The legacy side: it may be a task, and its name cannot be read.
     UNREADABLE = "unreadable"
 
 
+class Had:
+    """What a side has of messages that went back to the source because the other did not: it is not sent them again.
+
+    By fingerprint, so of messages that are the same in every byte it is only known how many a side has. Good for one
+    stay on the route `dual`, and for messages that come redelivered: what went back to the source comes again.
+    """
+
+    def __init__(self) -> None:
+        self.target: Counter[bytes] = Counter()
+        self.legacy: Counter[bytes] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self.target or self.legacy)
+
+    def missing(self, wire: bytes) -> To:
+        """Who does not have this message, which came again; it is asked once."""
+        mark = fingerprint(wire)
+        target, legacy = _take(self.target, mark), _take(self.legacy, mark)
+        if target and legacy:
+            return To.NEITHER
+        if target:
+            return To.LEGACY
+        return To.TARGET if legacy else To.BOTH
+
+
+def _take(had: Counter[bytes], mark: bytes) -> bool:
+    if mark not in had:
+        return False
+    had[mark] -= 1
+    if not had[mark]:
+        del had[mark]
+    return True
+
+
 class Split(Protocol):
     """Says who gets each message."""
+
+    #: What a side has of messages for both that went back.
+    had: Had
 
     #: Messages that the target was given, and that did not go back.
     taken: int
@@ -61,6 +102,7 @@ class _Taken:
 
     def __init__(self) -> None:
         self.taken = 0
+        self.had = Had()
 
     def undone(self, target: int, legacy: int) -> None:
         self.taken -= target

@@ -251,6 +251,25 @@ def test_dual_waits_for_the_side_that_is_away(away: str, three: Three, tmp_path:
                 assert worker.wait_for(20) == list(range(20))
 
 
+def test_a_side_that_is_full_for_long_doubles_nothing_on_the_other(three: Three, tmp_path: Path) -> None:
+    with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy, Peer(three.new.amqp) as new:
+        ingress.classic("q1")
+        legacy.classic("q1", **{"x-max-length": 10, "x-overflow": "reject-publish"})
+        new.quorum("q1")
+        with (
+            Worker(three.new.amqp, "q1", prefetch=100) as new_worker,
+            running(inline(three, tmp_path, route="dual"), tmp_path) as daemon,
+        ):
+            moving(daemon, "dual")
+            ingress.publish("q1", range(100))
+            daemon.wait_until(lambda status: queue_of(status, "q1")["nacked"] >= 4, 30)
+            assert queue_of(daemon.status(), "q1")["why"].startswith('queue "q1": legacy rejected 1 messages for')
+            with Worker(three.legacy.amqp, "q1", prefetch=100) as old_worker:
+                old_worker.wait_until(lambda got: len(set(got)) == 100, 60)
+                daemon.wait_until(lambda status: queue_of(status, "q1")["in_flight"] == 0)
+                assert sorted(new_worker.got) == sorted(old_worker.got) == list(range(100))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("away", ["target", "legacy"])
 def test_dual_degrades_to_the_living_side_and_comes_back(away: str, three: Three, tmp_path: Path) -> None:

@@ -145,6 +145,90 @@ def test_what_one_side_confirmed_is_at_risk_once() -> None:
     assert book.relay.doubtful(False) == sent[1:]
 
 
+# -- what came again
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def again(book: Playbook, *wires: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Deliver messages for the second time; what the target and the second side got of them."""
+    book.receive(b"".join(book.delivery(wire, redelivered=True) for wire in wires))
+    return [out.wire for out in book.published()], [out.wire for out in book.beside()]
+
+
+def test_what_one_side_has_goes_only_to_the_other_however_often_that_refuses() -> None:
+    split, sent = Everything(), tasks(3)
+    book = Playbook(split=split)
+    book.deliver(*sent)
+    book.confirm(2, multiple=True)
+    book.nack_beside(1)
+    book.confirm_beside(3)
+    book.relay.close()
+    counts = book.counts
+    for _ in range(3):
+        book = Playbook(split=split)
+        assert again(book, *sent) == ([sent[2]], sent[:2])
+        book.nack_beside(1)
+        book.relay.close()
+        assert balanced(books(book.counts, 0))
+    book = Playbook(split=split)
+    assert again(book, *sent) == ([sent[2]], sent[:2])
+    assert book.confirm_beside(2, multiple=True) == [(2, True)]
+    assert book.confirm(1) == [(3, True)]
+    assert balanced(books(book.counts, 0))
+    assert not split.had
+    assert (counts.confirmed, counts.given_back) == (2, 1)
+
+
+def test_what_both_have_is_acked_without_a_publish() -> None:
+    split, sent = Everything(), tasks(2)
+    book = Playbook(split=split, backup=Backup())
+    book.deliver(*sent)
+    book.confirm(2, multiple=True)
+    book.confirm_beside(2)
+    book.relay.close()
+    for _ in range(2):
+        book = Playbook(split=split, backup=Backup())
+        assert again(book, *sent[::-1]) == ([], [sent[0]])
+        book.relay.turn(1.0)
+        assert book.acks() == [(1, True)]
+        book.relay.close()
+        split.had.target[fingerprint(sent[1])] += 1
+        split.had.legacy[fingerprint(sent[1])] += 1
+    assert book.copied() == []
+
+
+def test_a_message_that_did_not_come_before_goes_to_both() -> None:
+    split, sent = Everything(), tasks(2)
+    book = Playbook(split=split)
+    book.deliver(*sent)
+    book.confirm_beside(1)
+    book.relay.close()
+    book = Playbook(split=split)
+    assert again(book, sent[1]) == ([sent[1]], [sent[1]])
+    assert [out.wire for out in book.deliver(sent[0])] == [sent[0]], "the same bytes once more, and not redelivered"
+    assert [out.wire for out in book.beside()] == [sent[0]]
+
+
+def test_of_messages_that_are_the_same_it_is_known_how_many_a_side_has() -> None:
+    split, [same] = Everything(), tasks(1)
+    book = Playbook(split=split)
+    book.deliver(same, same, same)
+    book.confirm(2, multiple=True)
+    book.relay.close()
+    book = Playbook(split=split)
+    target, beside = again(book, same, same, same)
+    assert (len(target), len(beside)) == (1, 3)
+
+
+def test_a_canary_remembers_nothing() -> None:
+    split = Percent(100)
+    book = Playbook(split=split)
+    book.deliver(*tasks(2))
+    book.confirm(2)
+    book.relay.close()
+    assert not split.had
+
+
 # -- one side or the other
 # -----------------------------------------------------------------------------------------------------
 
@@ -272,7 +356,7 @@ def test_where_workers_hold_their_etas_themselves_they_go_straight() -> None:
 
 def test_a_leg_without_a_relay_ends_nothing() -> None:
     leg = Leg(5, LEGACY, Everything(), Outbox().to_leg)
-    assert leg.choose(b"", 0, 0.0) is To.BOTH
+    assert leg.choose(1, 0, b"", 0, 0.0) is To.BOTH
     leg.nacked(1, multiple=False)
     leg.turn(0.0)
     assert not leg.finished
