@@ -108,8 +108,9 @@ def test_back_forward_and_back_again(tasks: int, vhosts: Vhosts, tmp_path: Path)
                     go(daemon, config, "quorum")
                     daemon.wait_until(lambda status: status["totals"]["moved"] == 2 * sent, within)
                 go(daemon, config, "reverse")
-                status = daemon.wait_until(all_back, within)
+                daemon.wait_until(all_back, within)
                 assert waiting(new) == new.ready("q1") == new.ready("q2") == 0
+            status = daemon.status()
             assert from_ladder(status) > 0
             assert status["totals"]["possible_duplicates"] == 0
             traffic.start_worker("old")
@@ -244,7 +245,7 @@ def test_the_tasks_of_others_stay_what_they_are(vhosts: Vhosts, tmp_path: Path) 
         daemon.configure({**config, "queues": {"settings": [{"match": "q1", "route": "quorum"}]}})
         daemon.signal(signal.SIGHUP)
         others.consume("q1")
-        came = {}
+        came: dict[int, tuple[str, float]] = {}
         for _ in range(4):
             arrived = others.receive(time.monotonic() + 20)
             assert arrived is not None, came
