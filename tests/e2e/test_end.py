@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bridge.lab.deadline import until
-from tests.support.brokers import Vhosts
-from tests.support.daemon import Daemon, Status, queue_of, running, takeover, unbalanced
+from tests.support.brokers import Three, Vhosts
+from tests.support.daemon import Daemon, Status, inline, queue_of, running, takeover, unbalanced
 from tests.support.peers import Admin, Peer, Producer, Worker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)]
@@ -115,3 +115,29 @@ def test_the_books_balance_after_a_kill_and_say_what_they_do_not_know(vhosts: Vh
                 status = daemon.wait_until(lambda status: status["state"] == "active" and "q1" in str(status["queues"]))
                 assert len(status["books"]["gaps"]) == 1
                 assert not unbalanced(status)
+
+
+@pytest.mark.long
+def test_inline_the_legacy_vhost_can_be_deleted_while_producers_go_on(three: Three, tmp_path: Path) -> None:
+    with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy, Peer(three.new.amqp) as new:
+        ingress.classic("q1")
+        legacy.classic("q1")
+        new.quorum("q1")
+        with (
+            Producer(three.ingress.amqp, "q1", rate=50) as producer,
+            Worker(three.new.amqp, "q1") as new_worker,
+            running(inline(three, tmp_path, drained_after="3s"), tmp_path) as daemon,
+        ):
+            with Worker(three.legacy.amqp, "q1") as old_worker:
+                old_worker.wait_for(20)
+                assert until(lambda: {"drained", "consumers", "exchanges"} <= set(hinders(daemon)), SEEN_WITHIN)
+                daemon.ask("cutover", "q1")
+                new_worker.wait_for(20)
+                waits_for = daemon.wait_until(lambda status: "stop consuming" in str(status["queues"]), SEEN_WITHIN)
+                assert not queue_of(waits_for, "q1")["drained"]
+            assert until(lambda: hinders(daemon) == [], SEEN_WITHIN), certify(daemon).stdout
+            told = certify(daemon).stdout
+            assert f'yes: vhost "{three.legacy.vhost}" can be deleted' in told
+            assert "the source vhost stays for as long as producers publish there" in told
+            assert queue_of(daemon.status(), "q1")["drained"]
+            producer.wait_for(10)
