@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.core import books
+from bridge.core.counts import Counts
 from bridge.core.route import Route, State, Verb
 from bridge.core.schedule import When
 from bridge.subscription import Subscription
@@ -158,7 +159,7 @@ class Entry:
             subscription.hold(self.wanted, "not asked yet")
         # Who has counted on meanwhile keeps his numbers.
         for counts, saved in ((subscription.counts, self.counts), (subscription.back_counts, self.back_counts)):
-            taken = saved.get("taken")
+            taken = saved.get("taken", 0)
             if isinstance(taken, int) and taken >= counts.taken:
                 for field in fields(counts):
                     setattr(counts, field.name, 0)
@@ -208,6 +209,11 @@ class Records:
     def _restore(self, subscription: Subscription, saved: Entry) -> None:
         saved.restore(subscription)
         self._here[subscription.queue] = saved.record
+
+
+def _counted(counts: Counts, in_flight: int) -> dict[str, int]:
+    """What was counted, without the zeros: with many queues most are, and all of it is saved at every change."""
+    return {name: number for name, number in books.dump(counts, in_flight).items() if number}
 
 
 def share_of(given: Mapping[str, Any] | None) -> Share | None:

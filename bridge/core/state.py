@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 #: The document as this version writes it. What a later version wrote is refused, not guessed.
@@ -104,7 +104,9 @@ class Document:
 def encode(document: Document) -> bytes:
     """As it stands in the message: JSON in UTF-8."""
     head: dict[str, Any] = {"kind": _KIND, "format": FORMAT}
-    return json.dumps(head | asdict(document), separators=(",", ":")).encode()
+    # The content is as large as there are queues, and plain already: `asdict` would copy it value by value.
+    rest = asdict(replace(document, content=None)) | {"content": document.content}
+    return json.dumps(head | rest, separators=(",", ":")).encode()
 
 
 def decode(body: bytes) -> Document:
