@@ -159,7 +159,7 @@ class Workers:
         return [
             _cancelled(
                 queue,
-                before[queue],
+                max(0, before[queue] - ours[queue]),
                 left[queue],
                 self._consuming(queue, look, consumed),
                 seen,

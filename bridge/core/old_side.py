@@ -277,7 +277,8 @@ def mailboxes(look: Look, control_exchange: str) -> dict[str, str]:
         elif one.connection and one.queue in look.queues and look.queues[one.queue].tasks:
             consuming.add(one.connection)
     alone = [name for name in found if name not in consuming]
-    others = [name for name in consuming if name not in found]
+    # Bridges consume what workers do, and are none.
+    others = [name for name in consuming if name not in found and not named(look, name).given.startswith("bridge ")]
     for name in alone:
         address = named(look, name).address
         beside = [other for other in others if named(look, other).address == address]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from bridge.core.old_side import (
     ConnectionSeen,
@@ -64,6 +65,11 @@ def test_a_mailbox_on_a_connection_of_its_own_is_told_by_its_host():
         EVENTS: "celery@w1",
         WORKER: "celery@w1",
     }
+    # A bridge on the worker's host is not meant.
+    bridge = BRIDGE.replace("10.0.0.9", "10.0.0.4")
+    seen = look(queues, consumers=[mailbox, beside, consumer("q1", bridge)])
+    seen = replace(seen, connections={**CONNECTIONS, bridge: connection(bridge, "bridge other source")})
+    assert mailboxes(seen, "celery") == {EVENTS: "celery@w1", WORKER: "celery@w1"}
     # Two workers on a host, or two that consume there: it cannot be told.
     another = consumer("celery@w2.celery.pidbox", EVENTS.replace("4004", "4005"))
     assert WORKER not in mailboxes(look(queues, consumers=[mailbox, another, beside]), "celery")
