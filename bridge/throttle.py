@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from bridge.subscription import Subscription
 
 #: Depths asked a second at most, only to look again at queues that nothing of ours was sent to.
 _ASKED = 50
+#: Seconds for which a queue must have gone on until it is said again that it is left alone: a connection that is opened
+#: anew knows of an alarm only after its first publish.
+_ANEW = 10.0
 _TO_TARGET = frozenset((Route.CANARY, Route.DUAL, Route.QUORUM))
 
 
@@ -33,6 +37,8 @@ class _Target:
     seen_at: float | None = None
     #: What had been sent there when its depth was seen.
     sent: int = 0
+    #: When it was left alone last.
+    closed_at: float = -math.inf
 
 
 class Throttles:
@@ -52,7 +58,7 @@ class Throttles:
         blocked: Callable[[], str | None],
         subscriptions: Callable[[], Iterable[Subscription]],
     ) -> None:
-        #: Called when a queue begins to be left alone; not again when a trial shows that it must be for longer.
+        #: Called when a queue begins to be left alone; not again for what goes on being so.
         self.on_throttled: Callable[[Subscription, str], None] = lambda _subscription, _why: None
         self._bounds = _bounds(section)
         self._depth = depth
@@ -70,13 +76,16 @@ class Throttles:
         every = max(DEPTH_EVERY, len(subscriptions) / _ASKED)
         alarm = self._blocked() or ""
         targets: dict[str, _Target] = {}
-        answers = True
+        # A broker with an alarm reads nothing more from a connection that publishes: it would not answer.
+        answers = not alarm
         for subscription in subscriptions:
             queue = subscription.queue
-            if subscription.route not in _TO_TARGET or subscription.paused or subscription.suspended:
+            if subscription.route not in _TO_TARGET or subscription.paused:
                 subscription.throttle("")
                 continue
             target = targets[queue] = self._targets.get(queue) or _Target()
+            if subscription.suspended:
+                continue
             # One that does not answer is not asked for each queue: that is as many time limits to wait out.
             answers = answers and self._measure(subscription, target, every)
             self._decide(subscription, target, alarm)
@@ -108,8 +117,10 @@ class Throttles:
         before, target.decision = target.decision, target.throttle.look(now, seen, self._bounds)
         decision = target.decision
         subscription.throttle(decision.why, TRIAL_RATE if decision.trial else None)
-        if decision.why and not before.why and not before.trial:
-            self.on_throttled(subscription, decision.why)
+        if decision.why or decision.trial:
+            if not before.why and not before.trial and now - target.closed_at > _ANEW:
+                self.on_throttled(subscription, decision.why)
+            target.closed_at = now
 
 
 def _bounds(section: config_sections.Throttle) -> Bounds:

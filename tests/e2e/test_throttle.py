@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.brokers import Vhosts
+from tests.support.brokers import MakesLabs, Vhosts
 from tests.support.daemon import Daemon, queue_of, running, takeover
 from tests.support.peers import Peer, Producer, Worker
 from tests.support.proxy import Proxy, Way
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)]
+pytestmark = pytest.mark.e2e
+in_one_world = pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
 
 
 def throttled(daemon: Daemon, why: str, seconds: float = 15.0) -> None:
@@ -31,6 +32,7 @@ def times_throttled(daemon: Daemon) -> int:
     return daemon.stderr.count('queue "q1": throttled: ')
 
 
+@in_one_world
 def test_a_deep_target_queue_is_left_to_the_old_workers_until_it_is_worked_off(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic("q1", "q2")
@@ -62,6 +64,7 @@ def test_a_deep_target_queue_is_left_to_the_old_workers_until_it_is_worked_off(v
             assert daemon.status()["totals"]["possible_duplicates"] == 0
 
 
+@in_one_world
 @pytest.mark.long
 def test_other_bounds_are_in_force_with_a_reload(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
@@ -79,6 +82,7 @@ def test_other_bounds_are_in_force_with_a_reload(vhosts: Vhosts, tmp_path: Path)
             moving(daemon)
 
 
+@in_one_world
 @pytest.mark.long
 def test_slow_confirms_leave_the_queue_to_the_old_workers_and_a_trial_opens_it(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new, Proxy(vhosts.new.amqp) as proxy:
@@ -103,3 +107,27 @@ def test_slow_confirms_leave_the_queue_to_the_old_workers_and_a_trial_opens_it(v
             daemon.wait_until(lambda status: queue_of(status, "q1")["in_flight"] == 0)
             taken = [number for number, _ in new.take_all("q1")]
             assert sorted({*before.got, *taken}) == list(producer.numbers)
+
+
+@pytest.mark.long
+def test_an_alarm_of_the_target_leaves_the_queue_to_the_old_workers_until_it_ends(new_lab: MakesLabs, tmp_path: Path):
+    lab = new_lab("3.10", "4.3")
+    node = lab.new.nodes[0]
+    with Peer(lab.old.amqp) as old, Peer(lab.new.amqp) as new:
+        old.classic("q1")
+        new.quorum("q1")
+        config = takeover(Vhosts(lab.old, lab.new), tmp_path, route="quorum", throttle={"depth": 100000})
+        with running(config, tmp_path) as daemon, Producer(lab.old.amqp, "q1", rate=100) as producer:
+            daemon.wait_until(lambda status: queue_of(status, "q1")["moved"] > 50)
+            node.ctl("set_disk_free_limit", "100000GB")
+            why = "target takes no publishes now: low on disk"
+            daemon.wait_until(lambda status: why in queue_of(status, "q1")["why"], 30)
+            with Worker(lab.old.amqp, "q1") as before:
+                before.wait_for(100)
+                node.ctl("set_disk_free_limit", "64MiB")
+                moved = daemon.queue("q1")["moved"]
+                daemon.wait_until(lambda status: queue_of(status, "q1")["moved"] > moved + 100, 60)
+                producer.stop()
+                before.wait_until(lambda _: old.ready("q1") == 0)
+            daemon.wait_until(lambda status: queue_of(status, "q1")["in_flight"] == 0)
+            assert sorted({*before.got, *(number for number, _ in new.take_all("q1"))}) == list(producer.numbers)
