@@ -13,7 +13,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
@@ -33,9 +32,6 @@ from bridge.outflow import STALL, Outflow
 from bridge.settling import settle
 from bridge.shared import TOO_LARGE, Faulted, Learnt, Shared, closed_on_publish, limit
 from bridge.way import Kind, Way
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("bridge.session")
 
@@ -425,6 +421,7 @@ class Session:
                 raise Faulted(
                     f'queue "{self.queue}": no confirm from the {out.name} for {now - oldest:.1f} s; {self._meanwhile}',
                     side=out.name,
+                    silent=True,
                 )
         copies = relay.copies
         if copies is not None:
@@ -460,12 +457,13 @@ class Session:
             if not source.cancelled:
                 source.cancel(f"{TAG}-{self._tags}")
             began = time.monotonic()
-            until = began + LAST_CONFIRMS
+            patience = LAST_CONFIRMS if self.way.others_wait else STALL
+            until = began + patience
             while self._waits_for_confirms(target) and (left := until - time.monotonic()) > 0:
                 self._wake.clear()
                 self._wake.wait(min(left, PACED_TICK))
                 if any(out.going_on(time.monotonic()) for _, out in self._written):
-                    until = min(time.monotonic() + LAST_CONFIRMS, began + AT_MOST)
+                    until = min(time.monotonic() + patience, began + AT_MOST)
         except BridgeError as fault:
             log.debug("leaving: %s", fault)
         relay.last_turn()

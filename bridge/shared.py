@@ -29,11 +29,17 @@ TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured 
 
 
 class Faulted(BridgeError):
-    """The queue cannot move now; it is tried again. `side` is the one that is the reason, empty where it is none."""
+    """The queue cannot move now; it is tried again.
 
-    def __init__(self, message: str, *, hint: str = "", side: str = "") -> None:
+    Attributes:
+        side: the one that is the reason; empty where it is none.
+        silent: it does not answer, and may not do so for long.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", side: str = "", silent: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.side = side
+        self.silent = silent
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

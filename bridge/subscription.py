@@ -341,15 +341,18 @@ class Subscription:
             return Rest("waiting", "for what is still moved to the target to stop")
         return self._way(Kind.BACK, self._links.back, self.terms.target, self.queue)
 
-    def _way(self, kind: Kind, link: Link, reads: str, writes: str, **how: Any) -> Way:
+    def _way(self, kind: Kind, link: Link, reads: str, writes: str, *, leg: bool = False, **how: Any) -> Way:
         canary = self.route is Route.CANARY and kind is Kind.FORWARD
         share, anew = (self._share, self._anew) if canary else (None, 0)
-        rates = [limit.rate for limit in self._limits(kind) if limit.rate is not None]
-        return Way(kind, self.route, link, reads, writes, self.terms, share, min(rates, default=None), anew=anew, **how)
+        rates = [limit.rate for limit in self._limits(kind, leg) if limit.rate is not None]
+        return Way(
+            kind, self.route, link, reads, writes, self.terms, share, min(rates, default=None), leg, anew=anew, **how
+        )
 
-    def _limits(self, kind: Kind) -> list[Limit]:
-        """What holds messages back on such a way, in force or not."""
-        return [self._own_limit, self._shared.limit, *([self._trial] if kind is Kind.FORWARD else [])]
+    def _limits(self, kind: Kind, leg: bool) -> list[Limit]:
+        """What holds messages back on such a way, in force or not; none of the old workers' for the target's sake."""
+        trial = kind is Kind.FORWARD and not (leg and self.route is Route.CANARY)
+        return [self._own_limit, self._shared.limit, *([self._trial] if trial else [])]
 
     # -- what the movers ask
     # ------------------------------------------------------------------------------------------------
@@ -360,7 +363,7 @@ class Subscription:
         # With two sides the share is chosen from what comes; nothing is left to others.
         share = None if way.leg else way.share
         self._shared.limit.queues = self._links.forward.queues
-        limits = [limit for limit in self._limits(way.kind) if limit.rate is not None]
+        limits = [limit for limit in self._limits(way.kind, way.leg) if limit.rate is not None]
         window = in_flight(limits, window)
         inner: Pace = Free(window)
         if share is not None and share.first is not None:

@@ -96,6 +96,9 @@ class TwoSides:
             return
         now, before = time.monotonic(), self._refusals.get(fault.side)
         wait = FIRST if before is None or now - before.until > FORGOTTEN else min(before.wait * 2, MOST)
+        if fault.silent:
+            # By then its connection is closed, should it be dead: asking it anything before would take as long.
+            wait = MOST
         self._refusals[fault.side] = _Refusal(str(fault), wait, now + wait)
         gevent.spawn_later(wait, self._owner.wake)
 

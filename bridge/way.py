@@ -44,6 +44,13 @@ class Way:
     #: What the status says beside `moving`.
     note: str = field(default="", compare=False)
 
+    @property
+    def others_wait(self) -> bool:
+        """Whether there is nowhere else to go while one side is silent; else it is not waited for longer than needed:
+        in the inline layout nobody has the messages meanwhile.
+        """
+        return not self.leg or (self.route is Route.DUAL and not self.terms.degrade)
+
 
 @dataclass(frozen=True, slots=True)
 class Rest:
