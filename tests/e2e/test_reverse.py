@@ -14,9 +14,9 @@ from bridge.core import ladder
 from bridge.lab.celery_app import TASK, application
 from bridge.lab.deadline import until
 from tests.functional.ladders import bind_as_celery, declare_ladder
-from tests.support.brokers import Vhosts
+from tests.support.brokers import Three, Vhosts
 from tests.support.celery_traffic import CeleryTraffic
-from tests.support.daemon import Daemon, Status, queue_of, running, takeover
+from tests.support.daemon import Daemon, Status, inline, queue_of, running, takeover
 from tests.support.peers import Peer, Worker, message, number_in
 from tests.support.proxy import Proxy
 from tests.support.raw_amqp import Raw, RawAmqp
@@ -177,6 +177,27 @@ def test_producers_move_before_the_workers(vhosts: Vhosts, tmp_path: Path) -> No
         assert len(starts) == 1, [one for one in traffic.truth.received if one.id == task]
         [start] = starts
         assert start.at >= due - 0.5, "a native task ran early"
+
+
+@pytest.mark.long
+@ONE
+def test_inline_what_waits_goes_to_the_legacy_side(three: Three, tmp_path: Path) -> None:
+    with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy, Peer(three.new.amqp) as new:
+        ingress.classic("q1")
+        legacy.classic("q1")
+        new.quorum("q1")
+        ingress.publish("q1", range(20))
+        ingress.publish("q1", range(20, 40), eta=eta(3600))
+        config = inline(three, tmp_path, route="quorum")
+        with running(config, tmp_path) as daemon:
+            daemon.wait_until(lambda status: status["totals"]["moved"] == 40)
+            go(daemon, config, "reverse")
+            # What producers send meanwhile is on its way to the legacy side too.
+            ingress.publish("q1", range(40, 60))
+            daemon.wait_until(lambda status: brought_back(status) == 40)
+            assert until(lambda: legacy.ready("q1") == 60, 15)
+            assert sorted(number for number, _ in legacy.take_all("q1")) == list(range(60))
+            assert waiting(new) == new.ready("q1") == 0
 
 
 # -- the levels are shared
