@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 #: Seconds without another transition of its kind after which a call is begun, and those after which it is in any case.
-QUIET = 0.5
+QUIET = 1.0
 GATHER = 5.0
 #: Calls that may wait.
 WAITING = 1000

@@ -25,6 +25,11 @@ def told(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def in_calls(file: Path, event: str) -> list[dict[str, Any]]:
+    """The queues of all calls of an event."""
+    return [queue for call in told(file) if call["event"] == event for queue in call["queues"]]
+
+
 def test_each_transition_is_told_once(vhosts: Vhosts, tmp_path: Path):
     queues = [f"q{number}" for number in range(20)]
     file = tmp_path / "told"
@@ -38,28 +43,33 @@ def test_each_transition_is_told_once(vhosts: Vhosts, tmp_path: Path):
             assert until(lambda: [call["event"] for call in told(file)] == ["active"], 10)
             daemon.signal(signal.SIGUSR1)
             daemon.wait_until(lambda status: {queue["state"] for queue in status["queues"]} == {"moving"})
-            assert until(lambda: len(told(file)) == 2, 10)
-            call = told(file)[1]
-            assert (call["event"], call["by"], call["door"]) == ("cutover", "SIGUSR1", "signal")
-            assert sorted(each["queue"] for each in call["queues"]) == sorted(queues)
-            assert {(each["before"], each["route"]) for each in call["queues"]} == {("legacy", "quorum")}
+            assert until(lambda: len(in_calls(file, "cutover")) == len(queues), 10)
+            assert {each["queue"] for each in in_calls(file, "cutover")} == set(queues)
+            assert {(each["before"], each["route"]) for each in in_calls(file, "cutover")} == {("legacy", "quorum")}
+            calls = told(file)[1:]
+            # One, unless the machine is so busy that gates are seconds apart.
+            assert len(calls) < len(queues) / 2
+            assert {(call["by"], call["door"]) for call in calls} == {("SIGUSR1", "signal")}
 
             old.publish("q1", range(200))
-            assert until(lambda: len(told(file)) == 3, 10)
-            assert told(file)[2]["event"] == "throttled"
-            assert "messages ready, 100 are the bound" in told(file)[2]["queues"][0]["why"]
+            assert until(lambda: bool(in_calls(file, "throttled")), 10)
+            (one,) = in_calls(file, "throttled")
+            assert "messages ready, 100 are the bound" in one["why"]
 
             # Its target is gone: tried again and again, told once.
             new.channel.queue_delete("q2")
             old.publish("q2", range(10))
-            assert until(lambda: len(told(file)) == 4, 20)
-            assert [each["queue"] for each in told(file)[3]["queues"]] == ["q2"]
+            assert until(lambda: bool(in_calls(file, "faulted")), 20)
+            assert [each["queue"] for each in in_calls(file, "faulted")] == ["q2"]
             daemon.wait_until(lambda _: daemon.stderr.count('queue "q2": moving') >= 1)
 
             daemon.signal(signal.SIGUSR2)
             daemon.wait_until(lambda status: {queue["state"] for queue in status["queues"]} == {"idle"})
         # What happened right before the end is told too.
-        assert [call["event"] for call in told(file)] == ["active", "cutover", "throttled", "faulted", "legacy"]
+        events = [call["event"] for call in told(file)]
+        assert list(dict.fromkeys(events)) == ["active", "cutover", "throttled", "faulted", "legacy"]
+        assert {each["queue"] for each in in_calls(file, "legacy")} == set(queues)
+        assert len(in_calls(file, "throttled")) == len(in_calls(file, "faulted")) == 1
 
 
 @pytest.mark.long
