@@ -28,7 +28,17 @@ def test_a_request_is_what_kombu_sends():
     assert (told["destination"], told["reply_to"], told["ticket"]) == (None, None, None)
 
 
-SAID = {"celery@w1": [{"eta": "2030-01-01T00:00:00", "priority": 6, "request": {"id": "a", "args": [1, 2.5, True]}}]}
+TASK = {"eta": "2030-01-01T00:00:00", "priority": 6, "request": {"id": "a", "args": [1, 2.5, True]}}
+SAID = {"celery@w1": [TASK], "celery@w2": {"ok": "amqp://u:********@h/ *x"}}
+    "celery@w1": [
+        {
+            "url": "amqp://u:********@h/ *x",
+            "eta": "2030-01-01T00:00:00",
+            "priority": 6,
+            "request": {"id": "a", "args": [1, 2.5, True]},
+        }
+    ]
+}
 
 
 @pytest.mark.parametrize(
@@ -76,8 +86,8 @@ def test_nesting_in_a_pickle_ends_somewhere():
         (b"[1]", "application/json", "is no answer of a worker"),
         (pickle.dumps([1]), "application/x-python-serialize", "is no answer of a worker"),
         (b"." * (2**20 + 1), "application/x-python-serialize", "1048577 bytes: up to 1048576 are read"),
-        (b"a: 1\n" + b" " * 2**20, "application/x-yaml", "up to 1048576 are read, without aliases"),
-        (b"a: &b [1]\nc: [*b, *b]\n", "application/x-yaml", "without aliases"),
+        (b"a: 1\n" + b" " * 2**18, "application/x-yaml", "262149 bytes: up to 262144 are read"),
+        (b"a: &b [1]\nc: [*b, *b]\n", "application/x-yaml", "with aliases, which are not read"),
         (b"!!python/object/apply:os.system [ls]", "application/x-yaml", r"could not be read \(ConstructorError\)"),
     ],
 )
