@@ -128,11 +128,13 @@ class OldSideWatch:
         self._scheduled = {worker: counts for worker, counts in self._scheduled.items() if worker in names}
         if self._asks is None:
             return
-        if self._asked is not None and (look.at - self._asked).total_seconds() < ASK:
-            return
         found, _ = old_holders.holders(look, workers, self._instance, {})
         asked = old_holders.worth_asking(found, MOST_ASKED)
         if not asked:
+            # Of nobody is anything unknown.
+            self._unasked = ""
+            return
+        if self._asked is not None and (look.at - self._asked).total_seconds() < ASK:
             return
         self._asked = look.at
         try:

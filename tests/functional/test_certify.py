@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +24,11 @@ from bridge.core.counts import Counts
 from bridge.core.route import Layout, Route
 from bridge.depths import Depths, Place
 from bridge.ending import Ending
+from bridge.errors import Unreachable
 from bridge.lab.deadline import until
 from bridge.management import Management
 from bridge.old_side import OldSideWatch
+from bridge.remote import RemoteControl
 from tests.support import wire
 from tests.support.brokers import MakesVhosts, Vhosts
 from tests.support.peers import Admin, Peer, Worker, as_user, message
@@ -160,6 +162,27 @@ def held(stage: Stage) -> Undo:
     return give_back
 
 
+def silent_worker(stage: Stage) -> Undo:
+    """A worker that holds a task and cannot be asked whether that waits for its ETA."""
+
+    def asks() -> AbstractContextManager[RemoteControl]:
+        raise Unreachable("the workers cannot be asked")
+
+    api, vhost = place(stage.vhosts.old.api, stage.vhosts.old.vhost)
+    stage.ending.watch = OldSideWatch(api, vhost, "main", asks=asks)
+    put(stage.old, "mail")
+    worker = stage.stack.enter_context(Peer(stage.vhosts.old.amqp))
+    worker.channel.queue_declare("celery@h1.celery.pidbox", auto_delete=True)
+    for queue in ("celery@h1.celery.pidbox", "mail"):
+        worker.channel.basic_consume(queue, lambda *_delivery: None)
+
+    def end() -> None:
+        worker.close()
+        stage.old.channel.queue_purge("mail")
+
+    return end
+
+
 def old_worker(stage: Stage) -> Undo:
     worker = stage.stack.enter_context(Worker(stage.vhosts.old.amqp, "mail"))
     return worker.stop
@@ -193,6 +216,7 @@ def producer(stage: Stage, *, routed: bool) -> Undo:
         stopping.set()
         thread.join()
 
+    stage.stack.callback(stop)
     return stop
 
 
@@ -256,6 +280,9 @@ SCENES = {
     "timers wait in the old ladder": Scene(old_ladder, ("scope",), '"celery_delayed_9" 1 messages (a level of'),
     "a result was not fetched": Scene(result, ("results",), '"8a4d-result" 1'),
     "somebody holds a message": Scene(held, ("drained", "unacked"), "what it holds unacked: 1"),
+    "a worker cannot be asked": Scene(
+        silent_worker, ("drained", "unacked", "consumers", "seen"), "worker celery@h1 (Pika"
+    ),
     "an old worker consumes": Scene(old_worker, ("drained", "consumers"), 'to stop consuming (consumer "ctag1.'),
     "a worker consumes what was left out": Scene(worker_elsewhere, ("consumers",), 'user "bridge") to stop consuming'),
     "a producer publishes": Scene(
