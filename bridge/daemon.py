@@ -246,9 +246,9 @@ class Daemon:
         gevent.spawn(self._every, DISCOVER, self._discover)
         gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
         gevent.spawn(self._every, REPORT, self._report)
-        gevent.spawn(self._every, LOOK, self.ending.look)
+        gevent.spawn(self._every, LOOK, self._while_active(self.ending.look))
         if self.old_side is not None:
-            gevent.spawn(self._every, old_side.LOOK, self.old_side.look)
+            gevent.spawn(self._every, old_side.LOOK, self._while_active(self.old_side.look))
         gevent.spawn(self.ladder_back.run)
         gevent.spawn(self._every, REPORT, self.throttles.look)
         gevent.spawn(self._every, REPORT, self.hooks.look)
@@ -263,6 +263,10 @@ class Daemon:
                 self._attempt(act)
                 if self._stopping.wait(seconds):
                     return
+
+    def _while_active(self, act: Callable[[], object]) -> Callable[[], object]:
+        """A standby looks at no queue."""
+        return lambda: act() if self.standing.active else None
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
