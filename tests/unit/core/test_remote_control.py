@@ -30,15 +30,6 @@ def test_a_request_is_what_kombu_sends():
 
 TASK = {"eta": "2030-01-01T00:00:00", "priority": 6, "request": {"id": "a", "args": [1, 2.5, True]}}
 SAID = {"celery@w1": [TASK], "celery@w2": {"ok": "amqp://u:********@h/ *x"}}
-    "celery@w1": [
-        {
-            "url": "amqp://u:********@h/ *x",
-            "eta": "2030-01-01T00:00:00",
-            "priority": 6,
-            "request": {"id": "a", "args": [1, 2.5, True]},
-        }
-    ]
-}
 
 
 @pytest.mark.parametrize(
