@@ -34,7 +34,8 @@ log = logging.getLogger("bridge.state")
 #: The channel of the target connection on which the message is held; queues have the numbers above it.
 CHANNEL = 3
 #: Seconds between two saves when nothing else asks for one: at least, and at most; between them one for so many bytes.
-SOONEST, RENEW, RENEW_BYTES = 1.0, 10.0, 16384
+#: Bytes a second that saves take while one change follows another: a verb for all queues is a change of each.
+SOONEST, RENEW, RENEW_BYTES, BUSY_BYTES = 1.0, 10.0, 16384, 1 << 19
 #: Seconds in which what we publish into the queue has to come back to us; after them we are not the active one.
 PROOF = 15.0
 #: Seconds to a new try after the broker refused a save.
@@ -196,7 +197,8 @@ class ControlQueue:
                 if not self._ending:
                     self._wake.wait(next(waits))
                 continue
-            self._wake.wait(LOOK)
+            due = self._again - time.monotonic() if self._changed and self._asked is None else LOOK
+            self._wake.wait(min(LOOK, max(0.01, due)))
 
     def open(self) -> None:
         """Open the connection, and wait at the queue from now on.
@@ -311,6 +313,7 @@ class ControlQueue:
         self._asked = time.monotonic()
         body = encode(self._own)
         self._renew = max(SOONEST, min(RENEW, len(body) / RENEW_BYTES))
+        self._again = self._asked + len(body) / BUSY_BYTES
         channel.publish(self.queue, body)
 
     def _content(self) -> Mapping[str, Any] | None:

@@ -19,6 +19,7 @@ from bridge.core.counts import Counts
 MOST_GAPS: Final = 100
 #: What is saved beside the counts.
 _IN_FLIGHT = "in_flight"
+_COUNTED: Final = fields(Counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def total(every: Iterable[Books]) -> Books:
 
 def dump(counts: Counts, in_flight: int) -> dict[str, int]:
     """What of a queue is to be saved."""
-    return {**asdict(counts), _IN_FLIGHT: in_flight}
+    # Not `asdict`, which copies: this is done for every queue at every change.
+    return {**{field.name: getattr(counts, field.name) for field in _COUNTED}, _IN_FLIGHT: in_flight}
 
 
 def carry_over(counts: Counts, saved: Mapping[str, object]) -> None:
