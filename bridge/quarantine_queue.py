@@ -22,6 +22,7 @@ from bridge.amqp import Channel, ChannelClosed, Connection
 from bridge.core import described, frames
 from bridge.errors import Refused
 from bridge.quarantine import NAME, open_channel
+from bridge.settling import settle
 
 #: Messages that one consumer can have unacked (AMQP 0-9-1, 1.8.3.1): no more are looked at.
 MOST = 65535
@@ -205,6 +206,7 @@ class QuarantineQueue:
         miss them.
         """
         channel.cancel(TAG)
+        settle(channel, NAME)
         self._connection.send(frames.nack(channel.number, 0, multiple=True, requeue=True))
         until = time.monotonic() + RETURNED
         while channel.declare_passive(NAME)[0] < count and time.monotonic() < until:

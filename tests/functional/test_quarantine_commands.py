@@ -220,6 +220,17 @@ def test_to_the_target_as_the_daemon_sends(bridge: Operator, side: Side) -> None
     assert bridge("list")["total"] == 0
 
 
+def test_what_was_taken_out_is_out(bridge: Operator, side: Side) -> None:
+    """A channel that is closed at once loses all but 32 of the acks before it."""
+    put(side, task(b"first"))
+    with RawAmqp(side.amqp) as new:
+        new.declare("q1", **QUORUM)
+        new.publish_all(QUARANTINE, "q1.closes-channel", [task(b"again").raw()] * 200)
+        assert bridge("redrive", "--all")["done"] == 201
+        assert until(lambda: new.depth("q1") == 201, SOON)
+        assert bridge("list")["total"] == 0
+
+
 def test_to_the_source_for_the_old_workers(bridge: Operator, vhosts: Vhosts) -> None:
     later = task(b"later", eta=iso(time.time() + 3600), **TAGS)
     put(vhosts.new, later, HOSTILE["plain"], queue="q1")
