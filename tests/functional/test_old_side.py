@@ -169,6 +169,7 @@ def test_who_says_ok_and_goes_on_consuming_is_found(config: Config, vhosts: Vhos
     ):
         bad.obeys = False
         old = Workers.old(config)
+        assert until(lambda: len(old.mailboxes(old._look()[0])) == 2, STATISTICS_WITHIN)
         (result,) = old.cancel(["q1"], wait=1.0)
         assert (result.before, result.left, result.workers) == (2, 1, ("celery@bad", "celery@good"))
         assert result.consumed_by == ("celery@bad", "celery@good")
