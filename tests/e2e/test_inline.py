@@ -276,6 +276,7 @@ def test_dual_waits_for_the_side_that_is_away(away: str, three: Three, tmp_path:
                 assert worker.wait_for(20) == list(range(20))
 
 
+@pytest.mark.long
 def test_a_side_that_is_full_for_long_doubles_nothing_on_the_other(three: Three, tmp_path: Path) -> None:
     with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy, Peer(three.new.amqp) as new:
         ingress.classic("q1")
@@ -354,6 +355,7 @@ def command(config: dict[str, Any], folder: Path, *words: str) -> tuple[int, Any
     return ended.returncode, json.loads(ended.stdout)
 
 
+@pytest.mark.long
 def test_check_and_permissions_know_the_legacy_side(three: Three, tmp_path: Path) -> None:
     config, admin = inline(three, tmp_path), Admin(three.legacy.api)
     name, password = f"old-{three.legacy.vhost}", "a-secret"

@@ -179,15 +179,16 @@ def test_what_one_side_has_goes_only_to_the_other_however_often_that_refuses() -
     assert (counts.confirmed, counts.given_back) == (2, 1)
 
 
-def test_what_both_have_is_acked_without_a_publish() -> None:
+@pytest.mark.parametrize("backup", [None, Backup()])
+def test_what_both_have_is_acked_without_a_publish(backup: Backup | None) -> None:
     split, sent = Everything(), tasks(2)
-    book = Playbook(split=split, backup=Backup())
+    book = Playbook(split=split, backup=backup)
     book.deliver(*sent)
     book.confirm(2, multiple=True)
     book.confirm_beside(2)
     book.relay.close()
     for _ in range(2):
-        book = Playbook(split=split, backup=Backup())
+        book = Playbook(split=split, backup=backup)
         assert again(book, *sent[::-1]) == ([], [sent[0]])
         book.relay.turn(1.0)
         assert book.acks() == [(1, True)]
