@@ -52,7 +52,7 @@ def test_a_deep_target_queue_is_left_to_the_old_workers_until_it_is_worked_off(v
                 # A message less, or a few, change nothing.
                 for _ in range(50):
                     new.channel.basic_get("q1", auto_ack=True)
-                before.wait_for(len(before.got) + 800)
+                before.wait_for(len(before.got) + 400)
                 assert daemon.queue("q1")["state"] == "throttled"
 
                 with Worker(vhosts.new.amqp, "q1") as after:
