@@ -244,14 +244,15 @@ class Workers:
         """
         look, _ = self._look()
         expected = sorted(self.mailboxes(look).values()) if workers is None else list(workers)
+        patience, deadline = min(PATIENCE, wait), time.monotonic() + wait
         with self._opened() as control:
             self._counted(control, queues)
             told = {
-                queue: control.ask("add_consumer", {"queue": queue}, of=workers, expected=expected) for queue in queues
+                queue: control.ask("add_consumer", {"queue": queue}, of=workers, expected=expected, patience=patience)
+                for queue in queues
             }
-            deadline = time.monotonic() + wait
             while True:
-                said = control.ask("active_queues", of=workers, expected=expected).said
+                said = control.ask("active_queues", of=workers, expected=expected, patience=patience).said
                 consumed = {worker: {one.name for one in remote_control.queues(each)} for worker, each in said.items()}
                 results = [resumed(queue, told[queue], consumed, expected) for queue in queues]
                 if all(not one.missing for one in results) or time.monotonic() >= deadline:
