@@ -159,6 +159,30 @@ def test_a_postponed_cutover_waits_is_refused_and_goes(vhosts: Vhosts, tmp_path:
 
 
 @in_one_world
+def test_what_was_asked_outlives_the_daemon(vhosts: Vhosts, tmp_path: Path):
+    with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
+        old.classic("mail", "reports")
+        new.quorum("mail", "reports")
+        config = takeover(vhosts, tmp_path)
+        at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        with running(config, tmp_path) as daemon:
+            assert bridge(daemon, "cutover", "mail", "--reason", "the night").code == 0
+            assert bridge(daemon, "cutover", "reports", "--at", at).outcomes == {"reports": "planned"}
+            assert bridge(daemon, "rate", "mail", "500/s").code == 0
+            # What is said to be done is saved soon after, not before the answer.
+            saved = datetime.now(UTC).isoformat(timespec="milliseconds")
+            daemon.wait_until(lambda status: (status["control"]["saved_at"] or "") > saved)
+            daemon.kill()
+        with running(config, tmp_path) as daemon:
+            status = daemon.wait_until(lambda status: bool(status["queues"]))
+            mail, reports = queue_of(status, "mail"), queue_of(status, "reports")
+            assert (mail["route"], mail["limit"], mail["reason"]) == ("quorum", 500.0, "the night")
+            assert (reports["route"], reports["planned"]["verb"]) == ("legacy", "cutover")
+            assert [change["verb"] for change in status["changes"]] == ["cutover", "cutover", "rate"]
+            assert bridge(daemon, "cancel", "--all").outcomes == {"mail": "unchanged", "reports": "done"}
+
+
+@in_one_world
 def test_what_waits_on_the_target_is_brought_back_and_can_go_again(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic("q1")
