@@ -382,3 +382,23 @@ def test_check_and_permissions_know_the_legacy_side(three: Three, tmp_path: Path
                 assert until(lambda: legacy.ready("q1") == 10, 15)
         finally:
             admin.drop_user(name)
+
+
+@pytest.mark.long
+def test_reverse_brings_back_to_the_legacy_side_while_that_gets_what_is_new(three: Three, tmp_path: Path) -> None:
+    with Peer(three.ingress.amqp) as ingress, Peer(three.legacy.amqp) as legacy, Peer(three.new.amqp) as new:
+        ingress.classic("q1")
+        legacy.classic("q1")
+        new.quorum("q1")
+        new.publish("q1", range(100, 150))
+        with Worker(three.legacy.amqp, "q1") as old_worker, running(inline(three, tmp_path), tmp_path) as daemon:
+            moving(daemon, "legacy")
+            daemon.ask("rollback", "q1", reverse=True)
+            ingress.publish("q1", range(50))
+            old_worker.wait_until(lambda got: sorted(got) == [*range(50), *range(100, 150)])
+            assert new.ready("q1") == 0
+            daemon.ask("cutover", "q1")
+            moving(daemon, "quorum")
+            ingress.publish("q1", range(50, 60))
+            assert until(lambda: new.ready("q1") == 10, 15)
+            assert len(old_worker.got) == 100
