@@ -69,7 +69,7 @@ def moving(status: dict[str, Any]) -> bool:
     return active(status) and [queue["state"] for queue in status["queues"]] == ["moving"]
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
 def test_kills_in_a_row(queues: Vhosts, start: Start, kills: int):
     one, two = start(), start()
     assert standby(two.status())
