@@ -186,10 +186,11 @@ def test_inline_what_waits_goes_to_the_legacy_side(three: Three, tmp_path: Path)
         ingress.classic("q1")
         legacy.classic("q1")
         new.quorum("q1")
-        ingress.publish("q1", range(20))
-        ingress.publish("q1", range(20, 40), eta=eta(3600))
         config = inline(three, tmp_path, route="quorum")
         with running(config, tmp_path) as daemon:
+            daemon.wait_until(lambda status: queue_of(status, "q1")["route"] == "quorum")
+            ingress.publish("q1", range(20))
+            ingress.publish("q1", range(20, 40), eta=eta(3600))
             daemon.wait_until(lambda status: status["totals"]["moved"] == 40)
             go(daemon, config, "reverse")
             # What producers send meanwhile is on its way to the legacy side too.
