@@ -16,7 +16,7 @@ import pytest
 
 from bridge.errors import Exit
 from bridge.lab.deadline import until
-from tests.support.brokers import MakesVhosts, Vhosts
+from tests.support.brokers import MakesLabs, MakesVhosts, Vhosts
 from tests.support.daemon import Daemon, takeover
 from tests.support.peers import Admin, Peer, Producer, Worker, as_user
 from tests.support.proxy import Proxy
@@ -69,7 +69,7 @@ def moving(status: dict[str, Any]) -> bool:
     return active(status) and [queue["state"] for queue in status["queues"]] == ["moving"]
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
 def test_kills_in_a_row(queues: Vhosts, start: Start, kills: int):
     one, two = start(), start()
     assert standby(two.status())
@@ -168,6 +168,33 @@ def test_without_the_target_nothing_moves_and_no_verb_is_taken(queues: Vhosts, s
         assert one.stop() == 0
 
 
+@pytest.mark.long
+def test_both_brokers_are_restarted_under_two_daemons(new_lab: MakesLabs, start: Start):
+    lab = new_lab()
+    vhosts = Vhosts(lab.old, lab.new)
+    with Peer(lab.old.amqp) as old, Peer(lab.new.amqp) as new:
+        old.classic("q1")
+        new.quorum("q1")
+    one, two = start(vhosts=vhosts), start(vhosts=vhosts)
+    one.signal(signal.SIGUSR1)
+    one.wait_until(moving)
+    for side in (lab.new, lab.old):
+        (node,) = side.nodes
+        node.stop()
+        if side is lab.new:
+            for daemon in (one, two):
+                daemon.wait_until(lambda status: standby(status) and status["standby"].startswith("no state: "), 30)
+        node.start()
+    # Whoever was first is the active one now, and the other one is not.
+    assert until(lambda: sorted(daemon.status()["state"] for daemon in (one, two)) == ["active", "standby"], 60)
+    winner, loser = (one, two) if active(one.status()) else (two, one)
+    with Peer(lab.old.amqp) as peer:
+        peer.publish("q1", range(10))
+    winner.wait_until(lambda status: moving(status) and status["totals"]["moved"] == 10, 60)
+    assert winner.status()["queues"][0]["route"] == "quorum"
+    assert {queue["state"] for queue in loser.status()["queues"]} <= {"standby"}
+
+
 def test_a_route_outlives_every_process(queues: Vhosts, start: Start):
     one = start()
     with Peer(queues.old.amqp) as peer:
@@ -183,6 +210,7 @@ def test_a_route_outlives_every_process(queues: Vhosts, start: Start):
     assert start().wait_until(moving)["totals"]["moved"] == 10
 
 
+@pytest.mark.long
 def test_another_bridge_of_the_same_name_changes_nothing(queues: Vhosts, start: Start, new_vhosts: MakesVhosts):
     one = start()
     one.signal(signal.SIGUSR1)
