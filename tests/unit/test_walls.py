@@ -60,6 +60,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/wording.py": "tests/unit/test_control.py",
     "bridge/ladder_back.py": "tests/e2e/test_reverse.py",
     "bridge/ladder_look.py": "tests/e2e/test_reverse.py",
+    "bridge/settling.py": "tests/e2e/test_reverse.py",
     "bridge/queue_look.py": "tests/e2e/test_reverse.py",
     "bridge/republish.py": "tests/functional/test_republish.py",
     "bridge/backup.py": "tests/functional/test_backup.py",
