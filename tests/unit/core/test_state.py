@@ -112,7 +112,9 @@ def test_one_host_in_common_is_the_same_bridge() -> None:
 
 
 def test_a_tag_is_a_short_string_whatever_the_names_are() -> None:
-    long = tag(Holder("h|ö" * 100, 1 << 22, MINE.since, "0123456789abcdef"), Identity("v" * 500, ("x" * 99,) * 99, inline=True))
+    long = tag(
+        Holder("h|ö" * 100, 1 << 22, MINE.since, "0123456789abcdef"), Identity("v" * 500, ("x" * 99,) * 99, inline=True)
+    )
     assert len(long.encode()) <= 255
     assert seen(long) is not None
 
