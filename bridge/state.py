@@ -38,18 +38,15 @@ CHANNEL = 3
 SOONEST, RENEW, RENEW_BYTES, BUSY_BYTES = 1.0, 10.0, 16384, 1 << 19
 #: Seconds in which what we publish into the queue has to come back to us; after them we are not the active one.
 PROOF = 15.0
-#: Seconds to a new try after the broker refused a save.
-AGAIN = 2.0
-#: Seconds in which the first of several bridges finds out that it is the active one.
-FIRST = 2.0
+#: Seconds to a new try after the broker refused a save; in which the first of several bridges finds out that it is the
+#: active one; and for the last save.
+AGAIN, FIRST, FAREWELL = 2.0, 2.0, 5.0
 #: Seconds between two questions for who is active, while it is not us.
 ASK = 10.0
 #: Seconds after which it is not a lost connection of our own any more that the target still holds to be active.
 NOT_OURS = 45.0
-#: Seconds for the last save.
-FAREWELL = 5.0
-#: Code with which a broker that failed closes a connection (AMQP 0-9-1, section 1.2).
-INTERNAL_ERROR = 541
+#: Codes of a user without the right, and of a broker that failed (AMQP 0-9-1, section 1.2).
+ACCESS_REFUSED, INTERNAL_ERROR = 403, 541
 #: Tries to join that end with it.
 TRIES = 4
 #: Seconds between two looks when nothing woke us.
@@ -396,6 +393,9 @@ class ControlQueue:
                 self._lease.phase = Phase.OVER
             self._lost(why)
             self._wake.set()
+            error = channel.error
+            if isinstance(error, ChannelClosed) and error.code == ACCESS_REFUSED and self._own is None:
+                self.on_refused(self._unusable(error))
 
     def _lost(self, why: str) -> None:
         self._active = None
@@ -438,7 +438,7 @@ class ControlQueue:
                 channel.declare_queue(self.queue, arguments)
             except ChannelClosed as fault:
                 channel = self.connection.channel(CHANNEL)
-                if fault.code == 403:
+                if fault.code == ACCESS_REFUSED:
                     # Who may not declare it can use what `bridge apply` made.
                     channel.declare_passive(self.queue)
                 elif fault.code == 406 and arguments.pop(DELIVERY_LIMIT_ARGUMENT, None) is not None:
