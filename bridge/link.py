@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
+from gevent.lock import RLock
 
 from bridge.amqp import Connection, back_off
 from bridge.core.pace import Budget
@@ -69,6 +71,7 @@ class Link:
         #: Queues in scope: they share what may be in flight.
         self.queues = 1
         self._ending = Event()
+        self._opening: defaultdict[Connection, RLock] = defaultdict(RLock)
         self._kept: list[Connection] = []
 
     @property
@@ -123,10 +126,8 @@ class Link:
             BridgeError: one of them cannot be opened.
         """
         for connection in self.connections:
-            if not connection.closed.is_set():
-                continue
             try:
-                connection.open()
+                self._reopen(connection)
             except BridgeError as fault:
                 if connection is not self.backup or self._backup_required:
                     raise
@@ -143,9 +144,8 @@ class Link:
             for wait in back_off(most=RECONNECT):
                 if self._ending.wait(wait):
                     return
-                self._fresh(connection)
                 try:
-                    connection.open()
+                    self._reopen(connection)
                     break
                 except BridgeError as fault:
                     if str(fault) != connection.reason:
@@ -153,6 +153,16 @@ class Link:
                     connection.reason = str(fault)
                     self.on_change()
             self.on_change()
+
+    def _reopen(self, connection: Connection) -> None:
+        """Open a connection unless it is open: whoever keeps it open and whoever needs it now may come at once.
+
+        Two of one kind would both be handed messages, and nobody looks after those of the first.
+        """
+        with self._opening[connection]:
+            if connection.closed.is_set():
+                self._fresh(connection)
+                connection.open()
 
     def _fresh(self, connection: Connection) -> None:
         """A new connection begins with no half of an old frame."""

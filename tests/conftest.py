@@ -16,12 +16,17 @@ hypothesis.settings.load_profile("bridge")
 #: `make long` runs them in the others.
 MOSTLY_IN = {
     "e2e/test_backup.py": "3.10->4.3",
+    "functional/test_apply.py": "3.10->4.3",
     "functional/test_backup.py": "3.10->4.3",
+    "functional/test_checking.py": "3.10->4.3",
+    "functional/test_permissions.py": "3.10->4.3",
     "functional/test_old_side.py": "3.10->4.3",
     "functional/test_probe.py": "3.10->4.3",
     "functional/test_quarantine.py": "3.10->4.3",
     "functional/test_quarantine_commands.py": "3.10->4.0",
     "functional/test_replay.py": "3.10->4.3",
+    "functional/test_retries.py": "3.10->4.3",
+    "functional/test_snapshot.py": "3.10->4.3",
     "functional/test_state.py": "3.10->4.3",
 }
 
