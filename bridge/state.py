@@ -87,8 +87,7 @@ class ControlQueue:
         #: Since when we are the active one, and when the state was saved last.
         self.since: datetime | None = None
         self.saved_at: str | None = None
-        #: Why the state cannot be saved; None when it can.
-        self.fault: str | None = None
+        self.fault: str | None = None  # why the state cannot be saved
         #: Set when it is known whether we are the active one.
         self.told = Event()
         self.connection = connection
@@ -127,9 +126,10 @@ class ControlQueue:
     @property
     def sentence(self) -> str:
         """Who is the active bridge, while it is not us."""
+        if self.connection.closed.is_set():
+            return f"no state: {self.connection.name} is not connected: {self.connection.reason}"
         if self._channel is None:
-            why = self.connection.reason if self.connection.closed.is_set() else self.fault
-            return f"no state: control queue {self.queue} cannot be reached: {why or 'not asked yet'}"
+            return f"no state: control queue {self.queue} cannot be reached: {self.fault or 'not asked yet'}"
         if self._zombie:
             return "the target still holds this bridge's lost connection: it gives it up when its heartbeats fail"
         if self._active is not None:
