@@ -223,7 +223,7 @@ def close_connection(side: Side, name: str) -> None:
         admin.call("DELETE", f"connections/{one.replace(' ', '%20').replace('>', '%3E')}")
 
 
-@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("required", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_backup_broker_that_takes_no_publishes(new_lab: MakesLabs, required: bool, tmp_path: Path):
     """An alarm, such as of a full disk, on the source: its consumers live on, and copies cannot be made."""
     lab = new_lab("3.10", "4.3")

@@ -62,6 +62,7 @@ def test_messages_of_ten_bytes_to_sixteen_mebibytes(slow: bool, vhosts: Vhosts, 
             assert new.depth(queue) == len(sizes)
 
 
+@pytest.mark.long
 @in_one_world
 def test_a_slow_canary_holds_nothing_for_a_minute(vhosts: Vhosts, tmp_path: Path) -> None:
     """The first of ten come, the others do not: what was moved is acked all the same."""

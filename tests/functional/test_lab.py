@@ -159,6 +159,7 @@ def test_lab_outlives_who_started_it_and_may_be_given_an_owner(new_lab: MakesLab
     assert not state.guard.alive()
 
 
+@pytest.mark.long
 def test_cluster_of_three_goes_on_without_one(new_lab: MakesLabs):
     lab = new_lab("3.10", "4.3", nodes=3)
     first, second, third = lab.new.nodes

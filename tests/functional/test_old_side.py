@@ -132,6 +132,7 @@ def control(config: Config, exchange: str = "celery") -> Iterator[remote.RemoteC
         yield found
 
 
+@pytest.mark.long
 def test_answers_in_every_serializer_and_who_gives_none(config: Config, vhosts: Vhosts):
     url = vhosts.old.amqp
     with (
