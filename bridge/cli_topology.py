@@ -6,7 +6,6 @@ import contextlib
 import json
 import shlex
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from bridge.cli_shared import loaded, print_json
 from bridge.core.celery_settings import NEWEST, RELEASES
 from bridge.core.plan import Plan, Step
 from bridge.errors import Exit
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
