@@ -109,8 +109,9 @@ def survey(config: Config) -> Survey:
     return Survey(source, target, tuple(found))
 
 
-def wanted_rights(config: Config) -> Grants:
-    """The least rights of the bridge on both sides, for the queues that are in scope now.
+def wanted_rights(config: Config, *, reverse: bool = False) -> Grants:
+    """The least rights of the bridge on both sides, for the queues that are in scope now; with `reverse`, also for the
+    way back.
 
     Raises:
         BridgeError: the source cannot be asked, or the target not for its version.
@@ -119,8 +120,16 @@ def wanted_rights(config: Config) -> Grants:
     # Rights are for the whole way, whatever part of it is done.
     empty = Vhost(seen.target.name, seen.target.version)
     whole = plan(seen.source, empty, seen.pairs, config.instance)
-    names, inline = seen.source.queues, config.legacy is not None
-    return grants(seen.pairs, names, config.queues.include, whole, config.instance, config.backup_side, inline=inline)
+    return grants(
+        seen.pairs,
+        seen.source.queues,
+        config.queues.include,
+        whole,
+        config.instance,
+        config.backup_side,
+        inline=config.legacy is not None,
+        reverse=reverse,
+    )
 
 
 def carry_out(

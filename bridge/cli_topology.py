@@ -97,13 +97,14 @@ def apply(file: str | None, as_json: bool, dry_run: bool) -> int:
     is_flag=True,
     help='{"source", "target", "apply"}, inline "legacy": configure, write, read, tag',
 )
+@click.option("--reverse", is_flag=True, help="Also what `rollback --reverse` needs, to bring tasks back.")
 @click.pass_obj
-def permissions(file: str | None, as_json: bool) -> None:
+def permissions(file: str | None, as_json: bool, reverse: bool) -> None:
     """Print the least rights that the bridge's users need on both sides, for the queues that are in scope now."""
     from bridge.applying import wanted_rights
 
     config = loaded(file)
-    rights = wanted_rights(config)
+    rights = wanted_rights(config, reverse=reverse)
     if as_json:
         print_json(rights.as_json())
         return

@@ -15,7 +15,7 @@ from typing import Any
 from bridge.core import ladder
 from bridge.core.pairs import Pair
 from bridge.core.plan import Plan, Step
-from bridge.core.rights import OF_LEGACY, Right, needed
+from bridge.core.rights import OF_LEGACY, Right, needed, of_reverse
 from bridge.core.sister_policies import escape
 
 #: The ladder's 28 levels, and with its delivery exchange.
@@ -65,6 +65,7 @@ def grants(
     backup: str | None = None,
     *,
     inline: bool = False,
+    reverse: bool = False,
 ) -> Grants:
     """The rights for `pairs`.
 
@@ -76,9 +77,11 @@ def grants(
         instance: of the bridge.
         backup: side of the backup stream; None: there is none.
         inline: there is a legacy side.
+        reverse: tasks are to be brought back as well.
     """
     listed = list(pairs)
-    rights = needed([(pair.source.name, pair.target) for pair in listed], instance, backup)
+    both = [(pair.source.name, pair.target) for pair in listed]
+    rights = [*needed(both, instance, backup), *(of_reverse(both, inline=inline) if reverse else ())]
     same = {pair.source.name for pair in listed if pair.target == pair.source.name}
     scope = {pair.source.name for pair in listed}
     names = set(every)

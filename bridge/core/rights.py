@@ -31,6 +31,7 @@ COPY = "send copies to the backup stream"
 BACKUP = "make the backup stream"
 REPLAY = "read the backup stream"
 HAND_OVER = "send to the old workers"
+BRING_BACK = "bring tasks back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,23 @@ def needed(pairs: Iterable[tuple[str, str]], instance: str, backup: str | None =
 
 #: All that is needed on the legacy side of the inline layout: nothing is declared there, and nothing read.
 OF_LEGACY = Right("legacy", "write", "exchange", DEFAULT_EXCHANGE, HAND_OVER)
+
+
+def of_reverse(pairs: Iterable[tuple[str, str]], *, inline: bool = False) -> Iterator[Right]:
+    """What the route `reverse` needs beside the way there.
+
+    Args:
+        pairs: names of source queues and their target queues.
+        inline: tasks go back to the legacy side, where that right is needed anyway.
+    """
+    for _, target in pairs:
+        yield Right("target", "read", "queue", target, BRING_BACK)
+    for level in range(ladder.LEVELS):
+        yield Right("target", "read", "queue", ladder.level_name(level), BRING_BACK)
+    # What is due meanwhile and is another queue's leaves by the exits.
+    yield Right("target", "write", "exchange", ladder.DELIVERY_EXCHANGE, BRING_BACK)
+    if not inline:
+        yield Right("source", "write", "exchange", DEFAULT_EXCHANGE, HAND_OVER)
 
 
 def _of_backup(side: str) -> Iterator[Right]:

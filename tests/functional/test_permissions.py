@@ -26,14 +26,16 @@ QUEUES = ("mail", "a.q1")
 
 
 @pytest.fixture
-def rights(vhosts: Vhosts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """What `bridge permissions --json` prints for two queues."""
+def rights(
+    request: pytest.FixtureRequest, vhosts: Vhosts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> dict[str, Any]:
+    """What `bridge permissions --json` prints for two queues, with options if the test has some."""
     with Peer(vhosts.old.amqp) as old:
         old.classic(*QUEUES, "not ours")
     config = takeover(vhosts, tmp_path, queues={"include": list(QUEUES)})
     (tmp_path / "asking.yaml").write_text(yaml.safe_dump(config))
     capsys.readouterr()
-    assert cli.main(["-c", str(tmp_path / "asking.yaml"), "permissions", "--json"]) == 0
+    assert cli.main(["-c", str(tmp_path / "asking.yaml"), "permissions", "--json", *getattr(request, "param", ())]) == 0
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer
 
@@ -87,6 +89,29 @@ def test_the_daemon_moves_with_exactly_these(
 
 def _soon() -> str:
     return (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+
+
+@pytest.mark.parametrize("rights", [["--reverse"]], indirect=True)
+def test_tasks_are_brought_back_with_exactly_these(
+    rights: dict[str, Any], users: Any, vhosts: Vhosts, tmp_path: Path
+) -> None:
+    with Peer(vhosts.new.amqp) as new:
+        new.quorum(*QUEUES)
+    config = takeover(
+        vhosts,
+        tmp_path,
+        route="quorum",
+        queues={"include": list(QUEUES)},
+        source=users("old", rights["source"]),
+        target=users("new", rights["target"]),
+    )
+    with running(config, tmp_path) as daemon, Peer(vhosts.old.amqp) as old:
+        old.publish("mail", [1])
+        old.publish("mail", [2], eta=(datetime.now(UTC) + timedelta(hours=2)).isoformat())
+        daemon.wait_until(lambda status: status["totals"]["moved"] == 2)
+        daemon.ask("rollback", "mail", reverse=True)
+        with Worker(vhosts.old.amqp, "mail") as worker:
+            assert sorted(worker.wait_for(2)) == [1, 2]
 
 
 def test_one_right_less_is_too_little(rights: dict[str, Any], users: Any, vhosts: Vhosts, tmp_path: Path) -> None:

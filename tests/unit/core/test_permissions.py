@@ -8,7 +8,7 @@ import pytest
 from bridge.core.pairs import Pair
 from bridge.core.permissions import Grants, grants
 from bridge.core.plan import plan
-from bridge.core.rights import needed
+from bridge.core.rights import needed, of_reverse
 from bridge.core.topology import Exchange, Vhost
 from tests.support.topologies import queue, vhost
 
@@ -67,6 +67,20 @@ def test_on_the_legacy_side_nothing_but_to_publish() -> None:
     found = grants(listed, SOURCE.queues, ("*",), wanted, "main", inline=True).as_json()
     assert found["legacy"] == {"configure": "^$", "write": r"^amq\.default$", "read": "^$", "tag": "management"}
     assert "legacy" not in of().as_json()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_what_brings_tasks_back_is_granted_when_asked_for(inline: bool) -> None:
+    listed = [Pair(SOURCE.queues["mail"], "mail-v2")]
+    wanted = plan(SOURCE, EMPTY, listed, "main")
+    there, back = (
+        grants(listed, SOURCE.queues, ("*",), wanted, "main", inline=inline, reverse=reverse)
+        for reverse in (False, True)
+    )
+    assert (there.source.write, back.source.write) == ("^$", "^$" if inline else r"^amq\.default$")
+    assert not re.search(there.target.read, "mail-v2")
+    for right in of_reverse([("mail", "mail-v2")], inline=inline):
+        assert re.search(getattr(getattr(back, right.side), right.right), right.name), right
 
 
 def test_every_right_that_is_needed_is_granted() -> None:
