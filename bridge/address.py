@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import pika
@@ -59,6 +60,17 @@ class AmqpAddress:
     def parameters(self) -> pika.URLParameters:
         """Fresh connection parameters as pika reads them from the URL; the caller may change them."""
         return pika.URLParameters(self.url)
+
+    def for_kombu(self) -> dict[str, Any]:
+        """The same for kombu's `Connection`, but for TLS."""
+        return {
+            "hostname": self.host,
+            "port": self.port,
+            "userid": self.user,
+            "password": self.password,
+            "virtual_host": self.vhost,
+            "transport": "pyamqp",
+        }
 
     @property
     def place(self) -> tuple[str, int, str]:

@@ -40,12 +40,7 @@ def declare(address: AmqpAddress, tls: dict[str, Any] | None) -> str | None:
     """
     options: dict[str, Any] = {"ssl": tls} if tls else {}
     connection = KombuConnection(
-        hostname=address.host,
-        port=address.port,
-        userid=address.user,
-        password=address.password,
-        virtual_host=address.vhost,
-        transport="pyamqp",
+        **address.for_kombu(),
         connect_timeout=CONNECT,
         **options,
     )

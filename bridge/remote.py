@@ -280,12 +280,7 @@ def _connected(name: str, broker: Broker, instance: str) -> Connection:
     for address in broker.amqp:
         options: dict[str, Any] = {"ssl": sides.kombu_tls(broker, address.host)} if address.tls else {}
         connection = Connection(
-            hostname=address.host,
-            port=address.port,
-            userid=address.user,
-            password=address.password,
-            virtual_host=address.vhost,
-            transport="pyamqp",
+            **address.for_kombu(),
             connect_timeout=CONNECT,
             transport_options={
                 "client_properties": {"connection_name": f"bridge {instance} workers"},

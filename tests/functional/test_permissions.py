@@ -59,19 +59,24 @@ def users(vhosts: Vhosts) -> Iterator[Any]:
         admin.drop_user(name)
 
 
-def test_the_daemon_moves_with_exactly_these(
-    rights: dict[str, Any], users: Any, vhosts: Vhosts, tmp_path: Path
-) -> None:
+def all_moved(rights: dict[str, Any], users: Any, vhosts: Vhosts, folder: Path) -> dict[str, Any]:
+    """A configuration that moves the queues, as users who have just these rights; their sisters are there."""
     with Peer(vhosts.new.amqp) as new:
         new.quorum(*QUEUES)
-    config = takeover(
+    return takeover(
         vhosts,
-        tmp_path,
+        folder,
         route="quorum",
         queues={"include": list(QUEUES)},
         source=users("old", rights["source"]),
         target=users("new", rights["target"]),
     )
+
+
+def test_the_daemon_moves_with_exactly_these(
+    rights: dict[str, Any], users: Any, vhosts: Vhosts, tmp_path: Path
+) -> None:
+    config = all_moved(rights, users, vhosts, tmp_path)
     with running(config, tmp_path) as daemon, Peer(vhosts.old.amqp) as old:
         daemon.wait_until(lambda status: {queue["state"] for queue in status["queues"]} == {"moving"})
         assert daemon.status()["ladder"]["fault"] is None
@@ -95,16 +100,7 @@ def _soon() -> str:
 def test_tasks_are_brought_back_with_exactly_these(
     rights: dict[str, Any], users: Any, vhosts: Vhosts, tmp_path: Path
 ) -> None:
-    with Peer(vhosts.new.amqp) as new:
-        new.quorum(*QUEUES)
-    config = takeover(
-        vhosts,
-        tmp_path,
-        route="quorum",
-        queues={"include": list(QUEUES)},
-        source=users("old", rights["source"]),
-        target=users("new", rights["target"]),
-    )
+    config = all_moved(rights, users, vhosts, tmp_path)
     with running(config, tmp_path) as daemon, Peer(vhosts.old.amqp) as old:
         old.publish("mail", [1])
         old.publish("mail", [2], eta=(datetime.now(UTC) + timedelta(hours=2)).isoformat())

@@ -155,3 +155,15 @@ def test_what_is_no_host_and_port_is_refused(text: str) -> None:
 )
 def test_a_broken_url_is_masked_before_it_is_shown(text: str, shown: str) -> None:
     assert mask(text) == shown
+
+
+def test_kombu_gets_the_parts_as_they_are_meant():
+    address = AmqpAddress.parse("amqps://us%40er:p%2Fw@Host:5671/my%2Fvhost")
+    assert address.for_kombu() == {
+        "hostname": address.host,
+        "port": 5671,
+        "userid": "us@er",
+        "password": "p/w",
+        "virtual_host": "my/vhost",
+        "transport": "pyamqp",
+    }
