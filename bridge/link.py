@@ -186,26 +186,29 @@ class Link:
         """Why nothing can flow now, with `leg` to the second side as well; None when it can."""
         needed = [self.source, self.target, self.backup if self._backup_required else None, self.leg if leg else None]
         for connection in needed:
-            if connection is not None and (text := self._out_of_use(connection)) is not None:
+            written = connection is not self.source
+            if connection is not None and (text := out_of_use(connection, written=written)) is not None:
                 return text
         return None
 
     def leg_down(self) -> str | None:
         """Why the second side takes nothing now; None when it does."""
-        return None if self.leg is None else self._out_of_use(self.leg)
-
-    def _out_of_use(self, connection: Connection) -> str | None:
-        if connection.closed.is_set():
-            return f"{connection.name} is not connected: {connection.reason}"
-        if connection.blocked is not None and connection is not self.source:
-            return f"{connection.name} takes no publishes now: {connection.blocked}"
-        return None
+        return None if self.leg is None else out_of_use(self.leg)
 
     def close(self) -> None:
         """Close all, the source first: what is unacked is back in its queue before the target is let go."""
         self._ending.set()
         for connection in self.connections:
             connection.close()
+
+
+def out_of_use(connection: Connection, *, written: bool = True) -> str | None:
+    """Why a connection cannot be used now, whether it is written to or only read; None when it can."""
+    if connection.closed.is_set():
+        return f"{connection.name} is not connected: {connection.reason}"
+    if written and connection.blocked is not None:
+        return f"{connection.name} takes no publishes now: {connection.blocked}"
+    return None
 
 
 def _send(connection: Connection, parts: list[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.link import Link
+from bridge.link import Link, out_of_use
 from bridge.queue_look import QueueLook
 from bridge.way import Kind
 
@@ -46,10 +46,7 @@ class Links:
         """Why nothing can be brought back now; None when it can, as far as is known before the first try."""
         if self._back is not None:
             return self._back.down()
-        end = self.forward.target if self.forward.target.closed.is_set() else self.old.connection
-        if end.closed.is_set():
-            return f"{end.name} is not connected: {end.reason}"
-        return f"{end.name} takes no publishes now: {end.blocked}" if end.blocked is not None else None
+        return out_of_use(self.forward.target, written=False) or out_of_use(self.old.connection)
 
     def apart(self, kind: Kind) -> Link:
         """A pair for one queue alone."""

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from bridge.core.relay import Destination, Outbox, Relay
 from bridge.core.wires import TargetWire
 from bridge.delayed import CHANNEL, Exits
 from bridge.errors import BridgeError, Refused, Unreachable
+from bridge.shared import TOO_LARGE
 
 #: Told None when the message is safe, else why it is not.
 Done = Callable[[str | None], None]
@@ -42,8 +42,6 @@ SILENCE = 30.0
 LAST_ANSWERS = 5.0
 #: Seconds for which a queue that cannot be sent to is not looked at again.
 REFUSED_FOR = 2.0
-
-_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:the )?(?:configured )?max size (\d+)")
 
 
 @dataclass(slots=True)
@@ -390,7 +388,7 @@ class Republisher:
         lane.sent.clear()
         del self._lanes[target]
         if isinstance(error, ChannelClosed):
-            found = _TOO_LARGE.search(error.text)
+            found = TOO_LARGE.search(error.text)
             self._max_message = int(found[1]) if found else self._max_message
             if len(left) > 1:
                 self._one_by_one(target, left)
