@@ -1,0 +1,10 @@
+"""All studies, in the order in which they run. A study is a line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.bench.study import Study
+
+STUDIES: tuple[Study, ...] = ()
