@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from bridge.config import Config
-from bridge.setting import Section, is_list, section_of, setting_of, takes_one
+from bridge.setting import Section, is_list, section_of, sentences, setting_of, takes_one
 
 _HEAD = """\
 # Configuration
@@ -43,8 +43,9 @@ def _section(section: type[Section], prefix: str) -> Iterator[str]:
         yield "## Top level\n"
     yield "| key | what it is | allowed | default |"
     yield "|---|---|---|---|"
+    told = sentences(section)
     for name, field in section.model_fields.items():
-        cells = (f"`{name}`", field.description or "", _allowed(name, field), _default(field))
+        cells = (f"`{name}`", told.get(name, ""), _allowed(name, field), _default(field))
         yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
     yield ""
     for name, field in section.model_fields.items():

@@ -6,6 +6,10 @@ its default stands beside it, the docstring below it is its sentence.
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +26,9 @@ UNFIT = "unfit"
 class Section(BaseModel):
     """A mapping of the configuration: unknown keys are faults, a key without a value counts as absent."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # The sentences are read when somebody asks for them: pydantic would read the source of every section at the start
+    # of every command, which is a tenth of a second.
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -31,6 +37,24 @@ class Section(BaseModel):
         if not isinstance(given, dict):
             return given
         return {key: value for key, value in given.items() if value is not None or key not in cls.model_fields}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        told: dict[str, Any] = handler(schema)
+        settings = handler.resolve_ref_schema(told)["properties"]
+        for name, sentence in sentences(cls).items():
+            settings[name]["description"] = sentence
+        return told
+
+
+def sentences(section: type[Section]) -> dict[str, str]:
+    """What each setting of a section is, from the docstring below it; the section's source must be there."""
+    source = ast.parse(textwrap.dedent(inspect.getsource(section)))
+    found = {}
+    for field, below in itertools.pairwise(node for top in source.body for node in ast.iter_child_nodes(top)):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            found[field.target.id] = inspect.cleandoc(ast.literal_eval(below.value))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
