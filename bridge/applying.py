@@ -86,6 +86,11 @@ def target_api(config: Config) -> Management:
     return _api("target", config.target)
 
 
+def source_api(config: Config) -> Management:
+    """The HTTP API of the source; errors as those of `target_api`."""
+    return _api("source", config.source)
+
+
 def _api(name: str, broker: Broker) -> Management:
     api = sides.management(name, broker)
     if api is None:
@@ -100,7 +105,7 @@ def survey(config: Config) -> Survey:
     Raises:
         BridgeError: one of them cannot be asked.
     """
-    apis = [_api("source", config.source), target_api(config)]
+    apis = [source_api(config), target_api(config)]
     source, target = (
         api.snapshot(broker.amqp[0].vhost, broker.amqp[0].user)
         for api, broker in zip(apis, (config.source, config.target), strict=True)

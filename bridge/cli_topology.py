@@ -6,9 +6,11 @@ import contextlib
 import json
 import shlex
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import click
 
+from bridge import cli_sizing
 from bridge.cli_shared import loaded, print_json
 from bridge.core.celery_settings import NEWEST, RELEASES
 from bridge.core.plan import Plan, Step
@@ -22,12 +24,30 @@ from bridge.errors import Exit
 @click.option(
     "--celery-version", type=click.Choice(RELEASES), default=NEWEST, show_default=True, help="Whose settings."
 )
+@click.option("--time", "as_time", is_flag=True, help="How long the backlog takes to be moved, and what that costs.")
+@cli_sizing.options
 @click.pass_obj
-def plan(file: str | None, as_json: bool, as_definitions: bool, as_celery: bool, celery_version: str) -> int:
+def plan(
+    file: str | None,
+    /,
+    as_json: bool,
+    as_definitions: bool,
+    as_celery: bool,
+    celery_version: str,
+    as_time: bool,
+    **sizing: Any,
+) -> int:
     """Print what is still to be made on the target: every call, and what it does. Nothing is changed.
 
-    Exit code 1 where something on the target is in the way.
+    With --time: how long it takes to move what waits, instead. Exit code 1 where something on the target is in the
+    way, or with --time where more comes in than can be moved.
     """
+    if as_time:
+        if as_definitions or as_celery:
+            raise click.UsageError("--time, --definitions and --celery exclude each other")
+        return cli_sizing.estimate(file, as_json=as_json, **sizing)
+    if given := [name for name, value in sizing.items() if value is not None]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} goes with --time")
     from bridge.applying import survey
     from bridge.core import celery_settings
     from bridge.core.plan import definitions
