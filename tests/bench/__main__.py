@@ -1,54 +1,149 @@
-"""`python -m tests.bench relay`: how fast the bridge moves on real brokers. Numbers are printed, never asserted."""
+"""`python -m tests.bench`: how fast the bridge moves on real brokers. Numbers are printed, never asserted."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import amqp
 import click
+import pika.exceptions
 from rich.console import Console
 
 from bridge.errors import BridgeError, Exit, redact
 from bridge.lab.progress import reporter
-from tests.bench.relay import contenders, measured
-from tests.bench.report import Report
+from tests.bench.report import Report, kept
+from tests.bench.studies import STUDIES
+from tests.bench.study import Bench
 from tests.bench.world import WORLDS, brought_up
 
+if TYPE_CHECKING:
+    from tests.bench.study import Sample, Study
+    from tests.support.brokers import World
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def bench() -> None:
-    """Measure the bridge on real brokers."""
+#: What ends a study and leaves the others: a run of an hour must not be lost to one of them.
+_ENDS_A_STUDY = (
+    BridgeError,
+    OSError,
+    AssertionError,
+    LookupError,
+    ValueError,
+    amqp.AMQPError,
+    pika.exceptions.AMQPError,
+)
+
+_NAMES = {study.name: study for study in STUDIES}
+_EPILOG = "Studies: " + ", ".join(_NAMES) + "."
 
 
-@bench.command()
-@click.option("--world", type=click.Choice(list(WORLDS)), default="3.10->4.3", show_default=True, help="Brokers.")
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.option("--only", type=click.Choice(list(_NAMES)), multiple=True, metavar="NAME", help="This study; repeatable.")
+@click.option("--world", type=click.Choice(list(WORLDS)), multiple=True, help="These brokers; repeatable.")
 @click.option("--lab", metavar="NAME", help="Measure on a lab that is up (`bridge lab up`), and leave it up.")
-@click.option("--messages", type=click.IntRange(1000), default=40_000, show_default=True, help="Due messages a run.")
-@click.option(
-    "--eta-messages", type=click.IntRange(4000), default=10_000, show_default=True, help="With an ETA, a run."
-)
-@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Rounds: runs of each mover.")
-@click.option(
-    "--shovel",
-    type=click.Choice(["direct", "tcp"]),
-    default="direct",
-    show_default=True,
-    help="How the Shovel connects to the broker it runs on.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, every run included.")
-def relay(world: str, lab: str | None, messages: int, eta_messages: int, runs: int, shovel: str, as_json: bool) -> None:
-    """Move queues by the bridge and by the Shovel in turn, and ETA messages by both ways into the ladder."""
-    rows = contenders(direct=shovel == "direct")
-    with reporter() as progress, brought_up(world, lab, progress) as found:
-        results = measured(found, rows, runs, messages, eta_messages, progress)
-        # While the brokers are up: they are asked for their versions.
-        answer = Report.of(found, rows, results)
+@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Rounds: runs of each row.")
+@click.option("--scale", type=click.FloatRange(0.001, 100), default=1.0, show_default=True, help="Times all sizes.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Keep the JSON in this file.")
+@click.option("--charts", "folder", type=click.Path(file_okay=False, path_type=Path), help="Draw charts into it.")
+@click.option("--draw", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Only draw this JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, every run included, instead of tables.")
+def bench(
+    only: tuple[str, ...],
+    world: tuple[str, ...],
+    lab: str | None,
+    runs: int,
+    scale: float,
+    out: Path | None,
+    folder: Path | None,
+    draw: Path | None,
+    as_json: bool,
+) -> int:
+    """Measure the bridge on real brokers, beside everything that could be used instead.
+
+    Without --only all studies run, each in the worlds that it is about.
+    """
+    if draw is not None:
+        return _drawn(draw, folder)
+    chosen = tuple(_NAMES[name] for name in dict.fromkeys(only)) if only else STUDIES
+    report = Report(chosen, runs, scale)
+    # Without a terminal nobody wraps lines: wide enough for any row.
+    console = None if as_json else Console() if sys.stdout.isatty() else Console(width=180)
+    for place, studies in [("", chosen)] if lab else _by_world(chosen, world, asked=bool(only)):
+        with ExitStack() as up:
+            try:
+                with reporter() as progress:
+                    found = up.enter_context(brought_up(place, lab, progress))
+                report.met(found)
+            except BridgeError as fault:
+                _failed(report, "", place, fault)
+                continue
+            for study in studies:
+                _measured(report, study, found, out)
+                if console is not None:
+                    report.show(console, study, found.name)
     if as_json:
-        click.echo(json.dumps(answer.as_json(), indent=2))
-    else:
-        # Without a terminal nobody wraps lines: wide enough for any row.
-        answer.show(Console() if sys.stdout.isatty() else Console(width=160))
+        click.echo(json.dumps(report.as_json(), indent=1))
+    if out is not None:
+        report.keep(out)
+    if folder is not None:
+        _draw(report.samples, folder)
+    return Exit.REFUSED if report.failed else Exit.DONE
+
+
+def _by_world(studies: tuple[Study, ...], worlds: tuple[str, ...], *, asked: bool) -> list[tuple[str, list[Study]]]:
+    """Return what is measured in each world, so that its brokers are brought up once.
+
+    A study runs in the worlds that it names. Where it was asked for together with worlds, these count.
+    """
+    found = []
+    for name in worlds or WORLDS:
+        here = [study for study in studies if name in study.worlds or (asked and worlds)]
+        if here:
+            found.append((name, here))
+    return found
+
+
+def _measured(report: Report, study: Study, world: World, out: Path | None) -> None:
+    """Run a study in a world; each run is in the report, and kept, as soon as it is there."""
+    with reporter() as progress:
+        bench = Bench(report.rounds, report.scale, partial(progress, f"{study.name}, {world.name}"))
+        try:
+            for sample in study.run(bench, world):
+                report.samples.append(sample)
+                if out is not None:
+                    report.keep(out)
+        except _ENDS_A_STUDY as fault:
+            _failed(report, study.name, world.name, fault)
+
+
+def _failed(report: Report, study: str, world: str, fault: Exception) -> None:
+    what = redact(str(fault) or repr(fault))
+    report.failed.append({"study": study, "world": world, "error": what})
+    click.echo(f"error: {' in '.join(filter(None, (study, world)))}: {what}", err=True)
+    if hint := getattr(fault, "hint", None):
+        click.echo(f"hint: {redact(hint)}", err=True)
+
+
+def _drawn(file: Path, folder: Path | None) -> int:
+    if folder is None:
+        raise click.UsageError("--draw takes --charts FOLDER as well")
+    try:
+        _draw(kept(file), folder)
+    except ValueError as fault:
+        raise click.UsageError(str(fault)) from fault
+    return Exit.DONE
+
+
+def _draw(samples: list[Sample], folder: Path) -> None:
+    # Its library is there for benchmarks only, and only for who wants charts.
+    from tests.bench import charts
+
+    for file in charts.draw(samples, folder):
+        click.echo(f"drawn: {file}", err=True)
 
 
 def main() -> int:
@@ -56,7 +151,7 @@ def main() -> int:
     # Whoever stops us gets what Ctrl-C does: brokers and daemon end with us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        bench.main(prog_name="python -m tests.bench", standalone_mode=False)
+        return int(bench.main(prog_name="python -m tests.bench", standalone_mode=False) or 0)
     except click.ClickException as fault:
         fault.show()
         return Exit.USAGE
@@ -67,7 +162,6 @@ def main() -> int:
         if fault.hint:
             click.echo(f"hint: {redact(fault.hint)}", err=True)
         return fault.exit_code
-    return Exit.DONE
 
 
 if __name__ == "__main__":

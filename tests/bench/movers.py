@@ -1,22 +1,23 @@
-"""Who moves: the daemon, as its operator has it, and whoever it is compared with.
+"""Who moves: the daemon, as its operator has it, and programs that it is compared with.
 
 A mover is a function that gets it ready between two vhosts for a block: connected, and nothing moved yet.
 """
 
 from __future__ import annotations
 
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import yaml
 
 from bridge.errors import LabError
+from tests.bench.cost import peak_memory, process_time
 from tests.bench.load import QUEUE
 from tests.support.daemon import READY_WITHIN, Daemon, takeover
 
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
     Mover = Callable[[Vhosts], AbstractContextManager["Moving"]]
 
+#: Seconds in which a program must be connected, and in which it must have done its work.
+CONNECTED_WITHIN = 30.0
+DONE_WITHIN = 300.0
+
 _REPOSITORY = Path(__file__).parents[2]
+# What we start ends with us even where we have no time to end it.
+_ALONE = ["setpriv", "--pdeathsig", "KILL"]
 
 
 class Moving(Protocol):
@@ -42,6 +49,9 @@ class Moving(Protocol):
 
     def cpu(self) -> float | None:
         """Seconds of processor time (user and system) it has used; None when it has no process of its own."""
+
+    def rss(self) -> float | None:
+        """The most memory it had resident, in MiB; None when it has no process of its own."""
 
 
 class _Daemon:
@@ -57,26 +67,35 @@ class _Daemon:
     def cpu(self) -> float:
         return process_time(self._daemon.pid)
 
+    def rss(self) -> float:
+        return peak_memory(self._daemon.pid)
 
-def bridge(module: str = "bridge") -> Mover:
-    """Return the daemon as a mover: `python -m MODULE -c FILE run`, route `legacy` until SIGUSR1."""
+
+def bridge(*, module: str = "bridge", queues: int = 1, **changed: Any) -> Mover:
+    """Return the daemon as a mover: `python -m MODULE -c FILE run`, route `legacy` until SIGUSR1.
+
+    Args:
+        module: what is run.
+        queues: over how many queues the load is spread.
+        changed: sections of the configuration that replace those of `takeover`.
+    """
 
     @contextmanager
     def ready(vhosts: Vhosts) -> Iterator[Moving]:
         with tempfile.TemporaryDirectory(prefix="bridge-bench-") as name:
             folder = Path(name)
-            config = takeover(vhosts, folder, queues={"include": [QUEUE]})
+            config = takeover(vhosts, folder, **{"queues": {"include": [f"{QUEUE}*"]}, **changed})
             file, log = folder / "bridge.yaml", folder / "bridge.log"
             file.touch(mode=0o600)  # it holds passwords
             file.write_text(yaml.safe_dump(config, sort_keys=False))
             with log.open("ab") as out:
-                # It ends with us even where we have no time to end it.
-                alone = ["setpriv", "--pdeathsig", "KILL"]
-                command = [*alone, sys.executable, "-m", module, "-c", str(file), "run"]
+                command = [*_ALONE, sys.executable, "-m", module, "-c", str(file), "run"]
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=out, cwd=_REPOSITORY)
             daemon = Daemon(process, file, config["admin"]["socket"], log)
             try:
-                daemon.wait_until(lambda said: said["state"] != "starting" and bool(said["queues"]), READY_WITHIN)
+                daemon.wait_until(
+                    lambda said: said["state"] != "starting" and len(said["queues"]) >= queues, READY_WITHIN
+                )
                 yield _Daemon(daemon)
                 daemon.stop()
             except AssertionError as fault:
@@ -89,9 +108,77 @@ def bridge(module: str = "bridge") -> Mover:
     return ready
 
 
-def process_time(pid: int) -> float:
-    """Return the processor time that all threads of a process have used, user and system, in seconds.
+class Program:
+    """A program of ours that moves: it says `ready`, moves when it is told `go`, says `done` and waits for its end.
 
-    It is what /proc/PID/stat has in hundredths of a second, to the nanosecond: clock_getcpuclockid(3).
+    What follows the word `done` on its line is kept in `said`.
     """
-    return time.clock_gettime(~pid << 3 | 2)
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.said: list[str] = []
+
+    def flip(self) -> None:
+        self._pipe(self._process.stdin).write("go\n")
+        self._pipe(self._process.stdin).flush()
+
+    def finish(self, count: int) -> None:
+        self.said = self.await_word("done", DONE_WITHIN)
+
+    def cpu(self) -> float:
+        return process_time(self._process.pid)
+
+    def rss(self) -> float:
+        return peak_memory(self._process.pid)
+
+    def await_word(self, word: str, seconds: float) -> list[str]:
+        """Wait for a line that begins with this word, and return the words behind it.
+
+        Raises:
+            LabError: it does not come.
+        """
+        out = self._pipe(self._process.stdout)
+        line = out.readline() if select.select([out], [], [], seconds)[0] else ""
+        if line.split()[:1] != [word]:
+            told = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+            raise LabError(f"{self._process.args!r} did not say {word} within {seconds:g} s:\n{told}")
+        return line.split()[1:]
+
+    def _pipe(self, pipe: IO[str] | None) -> IO[str]:
+        assert pipe is not None
+        return pipe
+
+
+@contextmanager
+def started(module: str, *arguments: str) -> Iterator[Program]:
+    """Run `python -m MODULE ARGUMENTS` for a block, once it is ready.
+
+    Raises:
+        LabError: it does not become ready; with its last lines.
+    """
+    with tempfile.TemporaryDirectory(prefix="bridge-bench-") as name:
+        log = Path(name) / "program.log"
+        command = [*_ALONE, sys.executable, "-m", module, *arguments]
+        with log.open("ab") as err:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, cwd=_REPOSITORY
+            )
+        program = Program(process, log)
+        try:
+            program.await_word("ready", CONNECTED_WITHIN)
+            yield program
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def program(module: str, *arguments: str) -> Mover:
+    """Return a program of ours as a mover: `python -m MODULE ARGUMENTS SOURCE TARGET`, both as AMQP URLs."""
+
+    @contextmanager
+    def ready(vhosts: Vhosts) -> Iterator[Moving]:
+        with started(module, *arguments, vhosts.old.amqp, vhosts.new.amqp) as found:
+            yield found
+
+    return ready

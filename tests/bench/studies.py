@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench import many
+from tests.bench import contenders, many
 
 if TYPE_CHECKING:
     from tests.bench.study import Study
 
-STUDIES: tuple[Study, ...] = (many.STUDY,)
+STUDIES: tuple[Study, ...] = (contenders.STUDY, many.STUDY)
