@@ -167,7 +167,7 @@ def _show(found: Sized, console: Console) -> None:
             _rate(backlog.worked),
             _rate(queue.rate),
             span(queue.seconds),
-            time(queue.old_workers) if backlog.arriving is not None else "?",
+            time(queue.old_workers) if backlog.worked is not None else "?",
         )
     table.add_row(
         "together",
@@ -181,7 +181,7 @@ def _show(found: Sized, console: Console) -> None:
     )
     console.print(table)
     for line in _lines(found):
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
 
 
 def _rate(rate: float | None) -> str:

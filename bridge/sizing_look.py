@@ -119,6 +119,9 @@ def sized(
     limits: tuple[str, ...] = ()
     if status is not None:
         assumed, basis = _measured(status, waiting, assumed)
+        # Of a queue that the daemon takes from, its own acks would look like the old workers'.
+        taken = {queue["name"] for queue in status["queues"] if queue["route"] != "legacy"}
+        waiting = [replace(backlog, worked=None) if backlog.name in taken else backlog for backlog in waiting]
         limits = tuple(_limits(status))
     else:
         basis = sizing.model() if assumed.rate is None else sizing.given(assumed.rate)

@@ -78,7 +78,7 @@ class Backlog:
         unacked: messages that workers hold; they come back when those stop.
         body_bytes: of all of them together.
         arriving: messages a second that come in; None where the broker does not count them.
-        worked: messages a second that are acked; None the same.
+        worked: messages a second that the workers ack; None the same, or where it is not they alone who do.
     """
 
     name: str

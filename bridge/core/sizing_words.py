@@ -46,10 +46,9 @@ def time(seconds: float | None) -> str:
 
 
 def span(seconds: Seconds) -> str:
-    """A time with its range: `12 s (6 s to 24 s)`."""
-    if not seconds.expected and seconds.least == seconds.most:
-        return time(seconds.expected)
-    return f"{time(seconds.expected)} ({time(seconds.least)} to {time(seconds.most)})"
+    """A time with its range, `12 s (6 s to 24 s)`; without one where all three are the same in words."""
+    expected, least, most = time(seconds.expected), time(seconds.least), time(seconds.most)
+    return expected if expected == least == most else f"{expected} ({least} to {most})"
 
 
 def size(count: float) -> str:
@@ -121,8 +120,8 @@ def _delayed(estimate: Estimate, assumed: Assumptions) -> Iterator[str]:
 
 
 def _left_alone(queues: Iterable[QueueTime], facts: Facts) -> Iterator[str]:
-    waiting = [queue for queue in queues if queue.backlog.ready]
-    if not facts.counted or facts.inline or not waiting:
+    waiting = [queue for queue in queues if queue.backlog.ready and queue.backlog.worked is not None]
+    if facts.inline or not waiting:
         return
     stuck = [queue.backlog.name for queue in waiting if queue.old_workers is None]
     if stuck:

@@ -110,7 +110,7 @@ def test_a_daemon_that_is_measured() -> None:
     said = status(
         5000.0,
         mail={"rate": half, "moved": 10, "converted": 1, "limit": 40.0},
-        quiet={"state": "idle", "rate": 7.0},
+        quiet={"state": "idle", "route": "legacy", "rate": 7.0},
         new={"rate": 0.0},
     )
     found = sized(config(), seen(few, queue("quiet"), queue("new")), {}, Assumptions(), said)
@@ -120,6 +120,8 @@ def test_a_daemon_that_is_measured() -> None:
     assert found.assumed.eta_shares == (("mail", 0.1),)
     assert found.facts.limits == ("all queues together 5000/s", '"mail" 40/s')
     assert found.estimate.queues[0].rate == pytest.approx(half)
+    worked = [one.backlog.worked for one in found.estimate.queues]
+    assert worked == [None, 0.0, None], "the daemon's acks are no worker's"
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_a_span() -> None:
     assert span(Seconds(12.0, 6.0, 24.0)) == "12 s (6 s to 24 s)"
     assert span(Seconds(4320.0, 1200.0, None)) == "1.2 h (20 min to never)"
     assert span(Seconds(0.0, 0.0, 0.0)) == "0 s"
+    assert span(Seconds(0.4, 0.2, 0.8)) == "under 1 s"
     assert span(Seconds(None, None, None)) == "never"
 
 
