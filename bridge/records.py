@@ -105,8 +105,8 @@ def entry(subscription: Subscription, record: Record) -> dict[str, Any]:
         "canary_taken": subscription.canary_taken,
         "planned": None if record.plan is None else record.plan.as_json(),
         "configured": {"route": record.configured.route.value, "share": _share(record.configured.share)},
-        "counts": books.dump(subscription.counts, ahead),
-        "back_counts": books.dump(subscription.back_counts, back),
+        "counts": _counted(subscription.counts, ahead),
+        "back_counts": _counted(subscription.back_counts, back),
     }
 
 

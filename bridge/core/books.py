@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Final
 
 from bridge.core.counts import Counts
@@ -42,7 +42,11 @@ class Books:
     @property
     def as_json(self) -> dict[str, int | bool]:
         """As it stands in the status."""
-        return {**asdict(self), "balanced": balanced(self)}
+        # Not `asdict`, which copies: this is done for every queue at every look at the status.
+        return {**{field.name: getattr(self, field.name) for field in _BOOKS}, "balanced": balanced(self)}
+
+
+_BOOKS: Final = fields(Books)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,13 @@ def books(counts: Counts, in_flight: int) -> Books:
 
 def balanced(found: Books) -> bool:
     """Whether everything that was taken is somewhere, once."""
-    return found.difference == 0 and min(asdict(found).values()) >= 0
+    return found.difference == 0 and min(getattr(found, field.name) for field in _BOOKS) >= 0
 
 
 def total(every: Iterable[Books]) -> Books:
     """The books of several queues, or of a queue's two directions, as one."""
     listed = list(every)
-    return Books(**{field.name: sum(getattr(one, field.name) for one in listed) for field in fields(Books)})
+    return Books(**{field.name: sum(getattr(one, field.name) for one in listed) for field in _BOOKS})
 
 
 def dump(counts: Counts, in_flight: int) -> dict[str, int]:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -331,6 +332,7 @@ def walk(flowing: Iterable[Flow], effects: Iterable[Effect]) -> frozenset[Flow]:
     return frozenset(now)
 
 
+@functools.cache
 def next_verbs(state: State, layout: Layout) -> tuple[Verb, ...]:
     """The verbs that would change something, each gate aside. `rollback` is the same as `legacy`, and left out."""
     found = []
