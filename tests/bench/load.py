@@ -49,8 +49,8 @@ OLDER = 90
 #: Bytes on the wire below which a message has only those headers that a worker needs.
 FULL_FROM = 900
 
-# Both are of the length of what takes their place.
-_ID = "00000000-0000-4000-8000-000000000000"
+#: The id of every message of a template, and the fraction of its ETA: both as long as what takes their place.
+ID = "00000000-0000-4000-8000-000000000000"
 _MICROSECONDS = ".000000+00:00"
 
 
@@ -134,7 +134,7 @@ class Load:
         Raises:
             LabError: the queues do not have them in time.
         """
-        identity, fraction = _ID.encode(), _MICROSECONDS.encode()
+        identity, fraction = ID.encode(), _MICROSECONDS.encode()
         mixed = self.ahead is not None and self.share < 1
         due = [self.template(name, delayed=False) for name in self.names]
         late = due if self.ahead is None else [self.template(name) for name in self.names]
@@ -269,16 +269,16 @@ class Arrivals:
 
 def _properties(eta: str | None, *, full: bool) -> pika.BasicProperties:
     """Return those of a Celery task: in the order and with the types that Celery 5 writes (semantics.md, 1.4)."""
-    headers: dict[str, Any] = {"lang": "py", "task": "shop.orders.pay", "id": _ID}
+    headers: dict[str, Any] = {"lang": "py", "task": "shop.orders.pay", "id": ID}
     if eta is not None:
         headers["eta"] = eta
     if not full:
-        return pika.BasicProperties("application/json", "utf-8", headers, delivery_mode=2, correlation_id=_ID)
+        return pika.BasicProperties("application/json", "utf-8", headers, delivery_mode=2, correlation_id=ID)
     order = {"sku": "SKU-0042-XL", "quantity": 3, "price": 129.5, "currency": "EUR", "note": "leave at the door"}
     headers = {
         "lang": "py",
         "task": "shop.tasks.orders.process_order",
-        "id": _ID,
+        "id": ID,
         "shadow": None,
         "eta": eta,
         "expires": None,
@@ -286,7 +286,7 @@ def _properties(eta: str | None, *, full: bool) -> pika.BasicProperties:
         "group_index": None,
         "retries": 0,
         "timelimit": [None, None],
-        "root_id": _ID,
+        "root_id": ID,
         "parent_id": None,
         "argsrepr": "(4711, 'web')",
         "kwargsrepr": repr(order),
@@ -302,7 +302,7 @@ def _properties(eta: str | None, *, full: bool) -> pika.BasicProperties:
         headers=headers,
         delivery_mode=2,
         priority=0,
-        correlation_id=_ID,
+        correlation_id=ID,
         reply_to="5c1e0f4a-7d6b-3b52-9f0e-2f1c7a9d8e6b",
     )
 

@@ -22,7 +22,7 @@ from tests.bench.load import QUEUE
 from tests.support.daemon import READY_WITHIN, Daemon, takeover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from tests.support.brokers import Vhosts
@@ -71,12 +71,15 @@ class _Daemon:
         return peak_memory(self._daemon.pid)
 
 
-def bridge(*, module: str = "bridge", queues: int = 1, **changed: Any) -> Mover:
+def bridge(
+    *, module: str = "bridge", queues: int = 1, include: Sequence[str] = (f"{QUEUE}*",), **changed: Any
+) -> Mover:
     """Return the daemon as a mover: `python -m MODULE -c FILE run`, route `legacy` until SIGUSR1.
 
     Args:
         module: what is run.
         queues: over how many queues the load is spread.
+        include: which queues it moves, as the configuration has it.
         changed: sections of the configuration that replace those of `takeover`.
     """
 
@@ -84,7 +87,7 @@ def bridge(*, module: str = "bridge", queues: int = 1, **changed: Any) -> Mover:
     def ready(vhosts: Vhosts) -> Iterator[Moving]:
         with tempfile.TemporaryDirectory(prefix="bridge-bench-") as name:
             folder = Path(name)
-            config = takeover(vhosts, folder, **{"queues": {"include": [f"{QUEUE}*"]}, **changed})
+            config = takeover(vhosts, folder, **{"queues": {"include": list(include)}, **changed})
             file, log = folder / "bridge.yaml", folder / "bridge.log"
             file.touch(mode=0o600)  # it holds passwords
             file.write_text(yaml.safe_dump(config, sort_keys=False))

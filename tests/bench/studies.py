@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench import contenders, many
+from tests.bench import contenders, fairness, latency, many
 
 if TYPE_CHECKING:
     from tests.bench.study import Study
 
-STUDIES: tuple[Study, ...] = (contenders.STUDY, many.STUDY)
+STUDIES: tuple[Study, ...] = (contenders.STUDY, latency.STUDY, fairness.STUDY, many.STUDY)
