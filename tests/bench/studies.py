@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench import contenders, fairness, latency, many
+from tests.bench import contenders, fairness, latency, many, shapes, shapes_beside, shapes_tls
 
 if TYPE_CHECKING:
     from tests.bench.study import Study
 
-STUDIES: tuple[Study, ...] = (contenders.STUDY, latency.STUDY, fairness.STUDY, many.STUDY)
+STUDIES: tuple[Study, ...] = (
+    contenders.STUDY,
+    *shapes.SHAPES,
+    shapes_tls.STUDY,
+    shapes_beside.STUDY,
+    latency.STUDY,
+    fairness.STUDY,
+    many.STUDY,
+)
