@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit fuzz real long test bench faults soak clean
+.PHONY: help setup brokers demo lint unit fuzz guard guard-update profile real long test bench faults soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,7 +19,7 @@ ARGS ?=
 
 help:
 	sed -n 's/^#   //p' Makefile
-	echo "also: setup, unit and fuzz (no broker needed), real (broker tests only), long, lint, bench, faults, soak, clean"
+	echo "also: setup, unit, guard and fuzz (no broker needed), profile, real (broker tests only), long, lint, bench, faults, soak, clean"
 
 setup: $(STAMP)
 
@@ -72,6 +72,24 @@ unit: $(STAMP)
 fuzz: $(STAMP)
 	exec $(BIN)/python -m tests.fuzz $(ARGS)
 
+# Programs that count and trace come from Debian's packages, where they are missing: $(call needs,valgrind strace)
+needs = missing=""; for tool in $(1); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	printf 'installing%s\n' "$$missing" >&2; \
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; } || \
+	printf 'could not be installed:%s (the message is above)\n' "$$missing" >&2; fi
+
+# What a message costs the core, in instructions, beside the figures that are kept (docs/contributing.md).
+guard: $(STAMP)
+	$(call needs,valgrind)
+	$(BIN)/pytest -q tests/guard
+	exec $(BIN)/python -m tests.guard $(ARGS)
+
+# Keeps what is counted now; ARGS="--python PROGRAM --python PROGRAM" counts with these.
+guard-update: $(STAMP)
+	$(call needs,valgrind)
+	exec $(BIN)/python -m tests.guard --update $(ARGS)
+
 # On real brokers. Most tests wait for a second to pass, so several files run beside each other, each with brokers of its own; what breaks
 # brokers runs two at a time, and what measures times runs alone.
 real: brokers
@@ -86,10 +104,11 @@ long: brokers
 test: brokers
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory unit ARGS=
+	$(MAKE) --no-print-directory guard ARGS=
 	$(MAKE) --no-print-directory real
 
 bench: brokers
-	exec $(BIN)/python -m tests.bench relay $(ARGS)
+	exec $(BIN)/python -m tests.bench $(ARGS)
 
 # Every fault in every world, about an hour; the table of docs/explanation/guarantees-table.md is what it prints. ARGS="--only cut --world 3.10,4.3"
 # plays some. Then those of a target of three nodes.
