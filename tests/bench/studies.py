@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench import contenders, fairness, latency, many, shapes, shapes_beside, shapes_tls
+from tests.bench import contenders, fairness, ladder, latency, many, shapes, shapes_beside, shapes_tls
 
 if TYPE_CHECKING:
     from tests.bench.study import Study
@@ -17,4 +17,5 @@ STUDIES: tuple[Study, ...] = (
     latency.STUDY,
     fairness.STUDY,
     many.STUDY,
+    ladder.STUDY,
 )
