@@ -158,6 +158,8 @@ def _show(found: Sized, console: Console) -> None:
     for heading in ("messages", "each", "come in", "worked", "moved at", "takes", "old workers alone"):
         table.add_column(heading, justify="right", no_wrap=True)
     for queue in estimate.queues:
+        if queue.backlog.quiet:
+            continue
         backlog = queue.backlog
         table.add_row(
             Text(backlog.name),
@@ -191,6 +193,8 @@ def _rate(rate: float | None) -> str:
 def _lines(found: Sized) -> Iterator[str]:
     estimate, basis, cost = found.estimate, found.basis, found.estimate.cost
     yield ""
+    if quiet := sum(queue.backlog.quiet for queue in estimate.queues):
+        yield f"not listed: {quiet} {'queue' if quiet == 1 else 'queues'} in which nothing waits and nothing comes in"
     yield f"rests on {basis.text}; the range is for {basis.slow:g} to {basis.fast:g} times as fast"
     yield (
         f"network: {size(cost.fetched)} from the source, {size(cost.sent)} from the bridge"

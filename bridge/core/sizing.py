@@ -94,6 +94,11 @@ class Backlog:
         return self.ready + self.unacked
 
     @property
+    def quiet(self) -> bool:
+        """Whether nothing waits and nothing comes in."""
+        return not (self.messages or self.arriving)
+
+    @property
     def size(self) -> int | None:
         """Bytes of one message on the wire, on average; None where none is there to be weighed."""
         if not self.messages or not self.body_bytes:

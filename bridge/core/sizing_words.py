@@ -74,7 +74,9 @@ def notes(estimate: Estimate, assumed: Assumptions, facts: Facts) -> Iterator[st
     yield from _left_alone(estimate.queues, facts)
     if not facts.counted:
         yield "the source's broker counts no rates: what comes in meanwhile is not in the estimate"
-    if unweighed := [queue.backlog.name for queue in estimate.queues if queue.backlog.size is None]:
+    if unweighed := [
+        queue.backlog.name for queue in estimate.queues if queue.backlog.size is None and not queue.backlog.quiet
+    ]:
         yield f"{_names(unweighed)}: nothing to be weighed, taken to be as large as the others' messages"
     if facts.limits:
         yield f"measured with a limit in force: {'; '.join(facts.limits)}"

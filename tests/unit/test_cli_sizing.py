@@ -46,12 +46,21 @@ def test_the_table_and_what_it_rests_on(file: str, capsys: pytest.CaptureFixture
     lines = [line.split() for line in out.splitlines()]
     assert code == 0
     assert lines[1] == "mail 110000 1 KiB 0/s 0/s 1100/s 1.7 min (1.3 min to 2.1 min) never".split()
-    assert lines[2] == "quiet 0 ? 0/s 0/s 1100/s 0 s 0 s".split()
-    assert lines[3] == "together 110000 1 KiB 0/s 1100/s 1.7 min (1.3 min to 2.1 min)".split()
+    assert lines[2] == "together 110000 1 KiB 0/s 1100/s 1.7 min (1.3 min to 2.1 min)".split()
     assert "rests on the rate that was given, 1100 messages a second; the range is for 0.8 to 1.25 times as fast" in out
     assert "network: 107 MiB from the source, 107 MiB from the bridge, 215 MiB between the target's nodes" in out
     assert "\nnote: the old workers do not work the backlog down" in out
     assert "ladder" not in out
+    assert "not listed: 1 queue in which nothing waits and nothing comes in" in out
+
+
+def test_a_queue_without_messages_of_which_some_come(
+    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RATES, "quiet", Traffic(5.0, 5.0))
+    out = told(capsys, "-c", file, "plan", "--time", "--rate", "1100/s")[1]
+    assert out.splitlines()[2].split() == "quiet 0 ? 5/s 5/s 1100/s 0 s 0 s".split()
+    assert "not listed" not in out
 
 
 def test_options_are_read(file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,6 +108,11 @@ def test_what_is_not_known() -> None:
     ]
 
 
+def test_a_quiet_queue_is_not_weighed() -> None:
+    assert told(Backlog("mail", arriving=0.0)) == []
+    assert [text[:8] for text in told(Backlog("mail", arriving=5.0, worked=5.0))] == ['"mail": ']
+
+
 def test_room_on_the_disks() -> None:
     one = Backlog("mail", 1 << 20, 0, 384 << 20, 0.0, 100.0)
     needed = estimate([one], sizing.model(), PLAIN).cost.disk + sizing.WRITE_AHEAD
