@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
+import traceback
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import amqp
 import click
-import pika.exceptions
 from rich.console import Console
 
 from bridge.errors import BridgeError, Exit, redact
@@ -26,16 +26,8 @@ if TYPE_CHECKING:
     from tests.bench.study import Sample, Study
     from tests.support.brokers import World
 
-#: What ends a study and leaves the others: a run of an hour must not be lost to one of them.
-_ENDS_A_STUDY = (
-    BridgeError,
-    OSError,
-    AssertionError,
-    LookupError,
-    ValueError,
-    amqp.AMQPError,
-    pika.exceptions.AMQPError,
-)
+#: Lines that are kept of where a study failed.
+TRACED = 12
 
 _NAMES = {study.name: study for study in STUDIES}
 _EPILOG = "Studies: " + ", ".join(_NAMES) + "."
@@ -111,18 +103,21 @@ def _measured(report: Report, study: Study, world: World, out: Path | None) -> N
     """Run a study in a world; each run is in the report, and kept, as soon as it is there."""
     with reporter() as progress:
         bench = Bench(report.rounds, report.scale, partial(progress, f"{study.name}, {world.name}"))
+        began = time.monotonic()
         try:
             for sample in study.run(bench, world):
                 report.samples.append(sample)
                 if out is not None:
                     report.keep(out)
-        except _ENDS_A_STUDY as fault:
+        except Exception as fault:  # noqa: BLE001  a run of an hour must not be lost to one study: it says what ended it
             _failed(report, study.name, world.name, fault)
+        report.took.setdefault(study.name, {})[world.name] = round(time.monotonic() - began, 1)
 
 
 def _failed(report: Report, study: str, world: str, fault: Exception) -> None:
-    what = redact(str(fault) or repr(fault))
-    report.failed.append({"study": study, "world": world, "error": what})
+    what = redact(str(fault) if isinstance(fault, BridgeError) else repr(fault))
+    where = "".join(traceback.format_exception(fault)).splitlines()[-TRACED:]
+    report.failed.append({"study": study, "world": world, "error": what, "trace": redact("\n".join(where))})
     click.echo(f"error: {' in '.join(filter(None, (study, world)))}: {what}", err=True)
     if hint := getattr(fault, "hint", None):
         click.echo(f"hint: {redact(hint)}", err=True)
@@ -140,9 +135,9 @@ def _drawn(file: Path, folder: Path | None) -> int:
 
 def _draw(samples: list[Sample], folder: Path) -> None:
     # Its library is there for benchmarks only, and only for who wants charts.
-    from tests.bench import charts
+    from tests.bench.charts import draw
 
-    for file in charts.draw(samples, folder):
+    for file in draw(samples, folder):
         click.echo(f"drawn: {file}", err=True)
 
 

@@ -38,6 +38,7 @@ class Report:
         scale: as asked for; figures of another scale than 1 are a try.
         worlds: versions and number of the target's nodes of each world that was up.
         samples: every run.
+        took: seconds that each study took in each world.
         failed: studies that ended early: study, world and what was wrong.
     """
 
@@ -46,6 +47,7 @@ class Report:
     scale: float
     worlds: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
+    took: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: list[dict[str, str]] = field(default_factory=list)
 
     def met(self, world: World) -> None:
@@ -63,6 +65,7 @@ class Report:
             "rounds": self.rounds,
             "scale": self.scale,
             "studies": {study.name: self._study(study) for study in self.studies if self._of(study)},
+            "took_s": self.took,
             "samples": [asdict(sample) for sample in self.samples],
             "failed": self.failed,
         }
@@ -97,6 +100,8 @@ class Report:
         console.print(table)
         for text in self._aims_met(study, world, found):
             console.print(text, highlight=False)
+        if (took := self.took.get(study.name, {}).get(world)) is not None:
+            console.print(f"  {len(found)} runs in {took:.0f} s", highlight=False)
 
     def _of(self, study: Study) -> list[Sample]:
         return [sample for sample in self.samples if sample.study == study.name]
