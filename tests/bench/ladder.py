@@ -2,9 +2,9 @@
 
 1. **Straight in.** Tasks are published into the ladder with the bridge's own keys and exchanges, without a bridge: what
    is measured is the broker.
-2. **A life made short.** What a task costs depends on how many queues it waits in, and how many exchanges it passes
-   through between them, and not on how long it waits: delays of 8 and 15 s have as many of both as we want, and what
-   is learned from them is the cost of any delay. How many queues there were is read from `x-death` on arrival.
+2. **A life made short.** What a task costs depends on how many queues it waits in and how many exchanges look at its
+   key, and not on how long it waits: delays of 1, 8 and 15 s have few and many of both, and what is learned from them
+   is the cost of any delay. How many queues there were is read from `x-death` on arrival.
 3. **Processor time** of the target's brokers, from the first publish until the last arrival, less what they use when
    idle. It is trusted on a busy machine; seconds are not.
 4. **Late** is how long after the due second a task was in its queue. It may be up to a second before: the delay is
@@ -30,7 +30,7 @@ from kombu.transport.native_delayed_delivery import declare_native_delayed_deliv
 from bridge.core import frames, ladder
 from bridge.errors import LabError
 from tests.bench.cost import process_time
-from tests.bench.ladder_path import Cost, Path, lateness, mean_bits, of_life
+from tests.bench.ladder_path import Cost, Path, lateness, mean_bits
 from tests.bench.load import CHUNK, QUEUE, Load, connected
 from tests.bench.study import BROKER_CPU, RATE, RSS, Column, Sample, Study
 from tests.bench.world import fresh
@@ -116,22 +116,28 @@ def _hops(bench: Bench, world: World, number: int) -> Iterator[Sample]:
         idle = _Meter(side).idle()
         bench.progress(f"round {number}: due")
         yield sample("due, no ladder", _lived(side, None, count, idle))
-        seen = {}
-        for name, path in {"1": Path.of(8), "4": Path.of(15), "27": Path.of(8, top=True)}.items():
+        seen = []
+        for path in (Path.of(1), Path.of(8), Path.of(15), Path.of(8, top=True)):
             row = f"{path.delay} s from level {path.entry}"
             bench.progress(f"round {number}: {row}")
-            seen[name] = _lived(side, path, count, idle)
-            yield sample(row, seen[name])
+            values = _lived(side, path, count, idle)
+            seen.append(values["broker_cpu_us"])
+            yield sample(row, values)
         bench.progress(f"round {number}: {TRICKLE} a second")
         alone = _lived(side, Path.of(15), bench.size(TRICKLE * TRICKLE_SECONDS, TRICKLE), idle, rate=TRICKLE)
         yield sample("15 s from level 3", alone, f"{TRICKLE}/s")
-    cost = Cost.of(*(seen[name]["broker_cpu_us"] for name in ("1", "4", "27")))
-    yield sample("each queue it waits in", {"broker_cpu_us": cost.hop})
-    yield sample("each exchange it passes", {"broker_cpu_us": cost.passed})
+    cost = Cost.of(*seen)
+    for row, figure in {
+        "each queue it waits in": cost.hop,
+        "exchange of level 27": cost.exchange(ladder.LEVELS - 1),
+        "exchange of level 0": cost.exchange(0),
+        "all exchanges from level 27": cost.exchanges(ladder.LEVELS - 1),
+    }.items():
+        yield sample(row, {"broker_cpu_us": figure}, "reckoned")
     for name, most in LIVES.items():
         for top in (False, True):
             entry = "celery_delayed_27" if top else "highest bit"
-            values = {"hops": mean_bits(most), "broker_cpu_us": of_life(cost, most, top=top)}
+            values = {"hops": mean_bits(most), "broker_cpu_us": cost.of_life(most, top=top)}
             yield sample(f"from {entry}", values, f"anywhere within {name}, reckoned")
 
 

@@ -6,44 +6,44 @@ import pytest
 from kombu.transport.native_delayed_delivery import calculate_routing_key
 
 from bridge.core import ladder
-from tests.bench.ladder_path import Cost, Path, lateness, mean_bits, mean_top, of_life
+from tests.bench.ladder_path import Cost, Path, lateness, mean_bits
+
+COST = Cost(once=50.0, hop=120.0, top=3.0, deeper=0.5)
 
 
 @pytest.mark.parametrize("delay", [1, 2, 7, 8, 15, 86_401, ladder.MAX_DELAY])
-@pytest.mark.parametrize("top", [False, True])
-def test_a_path_has_a_queue_for_each_set_bit_and_an_exchange_for_each_clear_one(delay: int, top: bool) -> None:
+def test_a_path_has_a_queue_for_each_set_bit_and_begins_at_the_highest(delay: int) -> None:
     bits = calculate_routing_key(delay, "q").split(".")[: ladder.LEVELS]
-    path = Path.of(delay, top=top)
 
-    assert path.levels == [27 - place for place, bit in enumerate(bits) if bit == "1"]
-    first = 0 if top else bits.index("1")
-    assert path.entry == 27 - first
-    assert path.passed == bits[first:].count("0")
+    for top, entry in ((False, 27 - bits.index("1")), (True, 27)):
+        path = Path.of(delay, top=top)
+        assert path.levels == [27 - place for place, bit in enumerate(bits) if bit == "1"]
+        assert path.entry == entry
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 8, 600, 3600, 4095, 4096])
-def test_averages_are_those_of_all_delays(most: int) -> None:
-    delays = range(1, most + 1)
-
-    assert mean_bits(most) == pytest.approx(sum(delay.bit_count() for delay in delays) / most)
-    assert mean_top(most) == pytest.approx(sum(delay.bit_length() - 1 for delay in delays) / most)
+def test_the_average_of_bits_is_that_of_all_delays(most: int) -> None:
+    assert mean_bits(most) == pytest.approx(sum(delay.bit_count() for delay in range(1, most + 1)) / most)
 
 
 def test_the_cost_of_a_queue_and_of_an_exchange_are_found_again() -> None:
-    true = Cost(once=50.0, hop=120.0, passed=7.0)
-    ways = Path.of(8), Path.of(15), Path.of(8, top=True)
+    ways = Path.of(1), Path.of(8), Path.of(15), Path.of(8, top=True)
 
-    found = Cost.of(*(true.of_path(way) for way in ways))
+    found = Cost.of(*(COST.of_path(way) for way in ways))
 
-    assert (found.once, found.hop, found.passed) == pytest.approx((50.0, 120.0, 7.0))
+    assert (found.once, found.hop, found.top, found.deeper) == pytest.approx((50.0, 120.0, 3.0, 0.5))
 
 
-def test_the_cost_of_a_life_is_the_mean_over_all_delays() -> None:
-    cost = Cost(once=50.0, hop=120.0, passed=7.0)
+def test_every_exchange_from_the_entry_down_counts_and_the_lowest_costs_most() -> None:
+    assert (COST.exchange(27), COST.exchange(0)) == (3.0, 16.5)
+    assert COST.exchanges(1) == 16.0 + 16.5
 
-    for top in (False, True):
-        lives = [cost.of_path(Path.of(delay, top=top)) for delay in range(1, 601)]
-        assert of_life(cost, 600, top=top) == pytest.approx(sum(lives) / 600)
+
+@pytest.mark.parametrize("top", [False, True])
+def test_the_cost_of_a_life_is_the_mean_over_all_delays(top: bool) -> None:
+    lives = [COST.of_path(Path.of(delay, top=top)) for delay in range(1, 601)]
+
+    assert COST.of_life(600, top=top) == pytest.approx(sum(lives) / 600)
 
 
 def test_lateness_is_taken_from_the_first_look_that_saw_the_task() -> None:
