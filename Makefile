@@ -13,8 +13,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# What only this Makefile installs; its version is in constraints.txt like all others.
+# What only this Makefile installs; their versions are in constraints.txt like all others.
 BUILD_BACKEND := hatchling
+SAMPLER := py-spy
 ARGS ?=
 
 help:
@@ -82,13 +83,19 @@ needs = missing=""; for tool in $(1); do command -v $$tool >/dev/null || missing
 # What a message costs the core, in instructions, beside the figures that are kept (docs/contributing.md).
 guard: $(STAMP)
 	$(call needs,valgrind)
-	$(BIN)/pytest -q tests/guard
+	$(BIN)/pytest -q tests/guard tests/profiling
 	exec $(BIN)/python -m tests.guard $(ARGS)
 
 # Keeps what is counted now; ARGS="--python PROGRAM --python PROGRAM" counts with these.
 guard-update: $(STAMP)
 	$(call needs,valgrind)
 	exec $(BIN)/python -m tests.guard --update $(ARGS)
+
+# Where time goes in the daemon while it drains a backlog on real brokers; ARGS="--core": in the core alone, without any.
+profile: $(STAMP)
+	$(call needs,strace)
+	$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt $(SAMPLER)
+	exec $(BIN)/python -m tests.profiling $(ARGS)
 
 # On real brokers. Most tests wait for a second to pass, so several files run beside each other, each with brokers of its own; what breaks
 # brokers runs two at a time, and what measures times runs alone.
