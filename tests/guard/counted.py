@@ -148,7 +148,8 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise GuardError(
             f"the player ended with exit code {done.returncode}:\n{last}",
-            "the core's objects are made and called in tests/guard/shapes.py: follow what changed there",
+            "the core's objects are made and called in tests/guard/shapes.py: follow what changed there; "
+            "a Python given by --python needs the packages that the core imports",
         )
 
 
