@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -100,8 +101,13 @@ def run(file: str | None) -> int:
     again.
     """
     name = named(file)
-    from gevent import monkey
+    # Nothing that is imported becomes garbage: looking for some is a fifth of the start. `Daemon` turns it on again.
+    gc.disable()
+    from gevent import events, monkey
 
+    # At each of its steps gevent would ask the metadata of every installed distribution who listens: a fifth of a
+    # second, and nobody does.
+    events.notify_and_call_entry_points = events.notify  # type: ignore[attr-defined]
     monkey.patch_all()
     from bridge import daemon
 

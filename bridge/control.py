@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -299,6 +298,8 @@ class Control:
             raise RefusedError("no queue was named", hint="name queues, or ask for all")
         unknown = [name for name in dict.fromkeys(queues) if name not in known]
         if unknown:
+            import difflib
+
             near = dict.fromkeys(one for name in unknown for one in difflib.get_close_matches(name, known, cutoff=0.5))
             called = ", ".join(f'"{name}"' for name in unknown)
             meant = ", ".join(f'"{name}"' for name in near)

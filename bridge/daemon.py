@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import gc
 import logging
 import os
 import signal
@@ -36,7 +37,7 @@ from bridge.core.certificate import Process
 from bridge.core.pace import Budget
 from bridge.core.route import VERB_OF, Layout, Verb
 from bridge.delayed import Exits
-from bridge.discovery import Discovery, target_type
+from bridge.discovery import Discovery
 from bridge.doubles import Doubles
 from bridge.ending import LOOK, ending
 from bridge.errors import BridgeError, ConfigError, Exit
@@ -49,6 +50,7 @@ from bridge.metrics import Statsd
 from bridge.notify import Notify
 from bridge.shared import Shared
 from bridge.standing import Standing
+from bridge.target_types import TargetTypes
 from bridge.throttle import Throttles
 from bridge.way import Kind
 from bridge.web.doors import Doors
@@ -62,8 +64,12 @@ log = logging.getLogger("bridge.daemon")
 DISCOVER = 10.0
 #: Seconds between two tries of a gate that keeps the configured route closed.
 GATE = 2.0
+#: Seconds that the gates have at the start before the doors open.
+FIRST = 0.3
 #: Seconds between two looks at all levels of the ladder.
 LADDER_WATCH = 60.0
+#: Queues from which on looks at all of them come less often: what a look costs is by the queue.
+MANY = 500
 #: Seconds between two samples of the rates and snapshots for statsd.
 REPORT = 1.0
 #: Seconds that all queues together may take to leave.
@@ -112,6 +118,8 @@ class Daemon:
         self.config = config
         self.commands: Queue[tuple[Command, str]] = Queue()
         self._stopping = Event()
+        #: Set when each gate that keeps a configured route closed was asked once.
+        self._gates_asked = Event()
         self._ended_by_fault = False
         self._notify = Notify()
         self.clock = ClockWatch()
@@ -123,7 +131,7 @@ class Daemon:
         self.doubles = Doubles()
         shared = Shared(
             exits=self.exits,
-            target_type=target_type(target, config.target.amqp[0].vhost),
+            target_type=TargetTypes(target, config.target.amqp[0].vhost).of,
             set_apart=setter(exporter(Path(config.export.folder)), lambda: self.link),
             doubles=self.doubles,
             budget=self._budget,
@@ -212,7 +220,13 @@ class Daemon:
         doors = Doors(self.config.admin)
         try:
             self._start()
+            # What waits in the queues comes first: the doors take their time to open.
+            if self.standing.active:
+                self._gates_asked.wait(FIRST)
             doors.answer(self.control, self.looks)
+            # What is there now stays: it is not looked through again and again, which would hold messages up.
+            gc.freeze()
+            gc.enable()
             self.control.state = "active" if self.standing.active else "standby"
             self._notify.ready(self._sentence())
             log.info("ready: %d queues in scope, admin socket %s", len(self.discovery.all()), self.config.admin.socket)
@@ -243,12 +257,12 @@ class Daemon:
         self.standing.compete()
         gevent.spawn(self._every, GATE, self._ask_gates)
         gevent.spawn(self._every, REPORT, lambda: self.control.tick(datetime.now(UTC)))
-        gevent.spawn(self._every, DISCOVER, self._discover)
-        gevent.spawn(self._every, LADDER_WATCH, self.exits.watch)
+        gevent.spawn(self._every, DISCOVER, self._discover, done=True)
+        gevent.spawn(self._every, LADDER_WATCH, self.exits.watch, done=True)
         gevent.spawn(self._every, REPORT, self._report)
-        gevent.spawn(self._every, LOOK, self._while_active(self.ending.look))
+        gevent.spawn(self._every, LOOK, self._while_active(self.ending.look), unhurried=True)
         if self.old_side is not None:
-            gevent.spawn(self._every, old_side.LOOK, self._while_active(self.old_side.look))
+            gevent.spawn(self._every, old_side.LOOK, self._while_active(self.old_side.look), unhurried=True)
         gevent.spawn(self.ladder_back.run)
         gevent.spawn(self._every, REPORT, self.throttles.look)
         gevent.spawn(self._every, REPORT, self.hooks.look)
@@ -256,12 +270,24 @@ class Daemon:
         if self._notify.watchdog is not None:
             gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
 
-    def _every(self, seconds: float, act: Callable[[], object]) -> None:
-        """Do something again and again until the end; a `BridgeError` is said and does not end it."""
+    def _every(self, seconds: float, act: Callable[[], object], *, done: bool = False, unhurried: bool = False) -> None:
+        """Do something again and again until the end; a `BridgeError` is said and does not end it.
+
+        Args:
+            seconds: from one time to the next.
+            act: what is done.
+            done: the start has just done it.
+            unhurried: not before the gates were asked, and up to twice as many seconds with more than MANY queues.
+        """
         with self._guarded():
+            if done and self._stopping.wait(seconds):
+                return
+            if unhurried:
+                self._gates_asked.wait(seconds)
             while True:
                 self._attempt(act)
-                if self._stopping.wait(seconds):
+                more = min(2.0, max(1.0, len(self.discovery.all()) / MANY)) if unhurried else 1.0
+                if self._stopping.wait(seconds * more):
                     return
 
     def _while_active(self, act: Callable[[], object]) -> Callable[[], object]:
@@ -368,6 +394,7 @@ class Daemon:
             wanted = subscription.wanted
             if wanted is not None and self.link.down() is None:
                 self.control.try_wanted(subscription, VERB_OF[wanted])
+        self._gates_asked.set()
 
     def _reload(self) -> None:
         """Take over what changed in the file; a file with faults changes nothing."""

@@ -17,6 +17,7 @@ from bridge.errors import ConfigError, Fault
 from bridge.links import Links
 from bridge.management import Management
 from bridge.shared import Shared
+from bridge.snapshot import SCOPE
 from bridge.subscription import Subscription
 from bridge.terms import Share, Terms
 
@@ -37,6 +38,8 @@ class Discovery:
         self._source = sides.management("source", config.source)
         self._target = target
         self._subscriptions: dict[str, Subscription] = {}
+        #: The same by name; every second several rooms ask for it. None: to be made again.
+        self._by_name: list[Subscription] | None = None
         self._numbers: dict[int, Subscription] = {}
         self._left_alone: dict[str, str] = {}
         #: Why nothing may be moved; and whether that goes for the legacy side too.
@@ -58,7 +61,9 @@ class Discovery:
 
     def all(self) -> list[Subscription]:
         """The subscriptions, by queue name."""
-        return [self._subscriptions[name] for name in sorted(self._subscriptions)]
+        if self._by_name is None:
+            self._by_name = [self._subscriptions[name] for name in sorted(self._subscriptions)]
+        return self._by_name
 
     # -- what is there
     # --------------------------------------------------------------------------------------------------
@@ -70,11 +75,13 @@ class Discovery:
             BridgeError: the source's API does not answer; what was known stays.
         """
         names = set(self._names())
+        free = (number for number in range(FIRST_NUMBER, 1 << 16) if number not in self._numbers)
         for name in sorted(names - self._subscriptions.keys()):
-            self._take_up(name)
+            self._take_up(name, next(free))
         self._links.shared_by(max(1, len(names)))
         for name in self._subscriptions.keys() - names:
             subscription = self._subscriptions.pop(name)
+            self._by_name = None
             log.info('queue "%s": gone from the source or from the scope', name)
             self.gone(subscription)
             subscription.end()
@@ -91,7 +98,7 @@ class Discovery:
             yield from config.explicit_names()
             return
         named = set(config.explicit_names())
-        for queue in self._source.queues(config.source.amqp[0].vhost):
+        for queue in self._source.queues(config.source.amqp[0].vhost, SCOPE):
             if not config.wants(queue.name):
                 continue
             reason = left_alone(queue, named=queue.name in named)
@@ -106,10 +113,10 @@ class Discovery:
                     reason,
                 )
 
-    def _take_up(self, name: str) -> None:
-        number = next(n for n in range(FIRST_NUMBER, 1 << 16) if n not in self._numbers)
+    def _take_up(self, name: str, number: int) -> None:
         subscription = Subscription(name, number, self._terms(name), self._links, self._shared)
         self._subscriptions[name] = self._numbers[number] = subscription
+        self._by_name = None
         log.info('queue "%s": in scope', name)
         subscription.on_state = self.on_state
         subscription.suspend(*self._suspended)
@@ -155,6 +162,7 @@ class Discovery:
         """End all subscriptions and forget them: `refresh` takes all queues up anew."""
         self.end()
         self._subscriptions.clear()
+        self._by_name = None
         self._numbers.clear()
 
     def end(self) -> None:
@@ -190,13 +198,3 @@ class Discovery:
             subscription.set_terms(self._terms(name))
             if (was.route, was.canary) != (now.route, now.canary):
                 yield subscription, now.route
-
-
-def target_type(target: Management | None, vhost: str) -> Callable[[str], str | None]:
-    """Asks for the type of a target queue; None when it is not known."""
-
-    def ask(name: str) -> str | None:
-        queue = None if target is None else target.queue(vhost, name)
-        return None if queue is None else queue.type
-
-    return ask

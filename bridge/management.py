@@ -205,14 +205,18 @@ class Management:
     # -- looking
     # --------------------------------------------------------------------------------------------------------
 
-    def queues(self, vhost: str) -> Iterator[Queue]:
+    def queues(self, vhost: str, columns: str = snapshot.QUEUE) -> Iterator[Queue]:
         """Every queue of a vhost.
+
+        Args:
+            vhost: its name.
+            columns: what is asked for; the rest of each queue is what it would be without messages or consumers.
 
         Raises:
             Unreachable: the API does not answer, or not as RabbitMQ does.
             AccessRefused: it refuses the user.
         """
-        return self.pages(path("queues", vhost), snapshot.queue, snapshot.QUEUE)
+        return self.pages(path("queues", vhost), snapshot.queue, columns)
 
     def queue(self, vhost: str, name: str) -> Queue | None:
         """One queue; None when it does not exist."""

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bridge import management_old_side, remote, sides
+from bridge import management_old_side, sides
 from bridge.config import Config
 from bridge.config_sections import Broker
-from bridge.core import old_holders, old_side, remote_control
+from bridge.core import old_holders, old_side
 from bridge.core.old_publishers import flows
 from bridge.core.old_side import Look, OldSide
 from bridge.errors import BridgeError
 from bridge.management import Management
-from bridge.remote import RemoteControl
+
+if TYPE_CHECKING:
+    from bridge.remote import RemoteControl
 
 #: Seconds between two looks of the daemon.
 LOOK = 30.0
@@ -32,7 +34,7 @@ MOST_ASKED = 10_000
 APART = 12.0
 
 #: Opens remote control towards the old workers.
-Opens = Callable[[], AbstractContextManager[RemoteControl]]
+Opens = Callable[[], "AbstractContextManager[RemoteControl]"]
 
 
 class OldSideWatch:
@@ -151,6 +153,9 @@ def scheduled(control: RemoteControl, workers: list[str], look: Look) -> dict[st
     Raises:
         BridgeError: they could not be asked.
     """
+    # Not at the top: workers are asked minutes after the start, if at all.
+    from bridge.core import remote_control
+
     consumed = control.ask("active_queues", of=workers).said
     said = control.ask("scheduled", of=workers).said
     return {
@@ -183,6 +188,8 @@ def watch(config: Config, *, ask: bool = True) -> OldSideWatch | None:
         legacy = api, config.legacy.amqp[0].vhost
 
     def asks() -> AbstractContextManager[RemoteControl]:
+        from bridge import remote
+
         return remote.opened(name, broker, config.celery.control_exchange, config.instance)
 
     return OldSideWatch(

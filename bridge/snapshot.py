@@ -32,6 +32,8 @@ QUEUE = (
     "messages,messages_ready,messages_unacknowledged,messages_dlx,message_bytes,message_stats.publish,consumers,"
     "members,online,leader,head_message_timestamp,state,single_active_consumer_tag"
 )
+#: What tells whether a queue is in scope: `core.scope.left_alone`.
+SCOPE = "name,type,durable,exclusive,auto_delete,arguments,effective_policy_definition"
 EXCHANGE = "name,type,durable,auto_delete,internal,arguments"
 BINDING = "source,destination,destination_type,routing_key,arguments"
 CONSUMER = (

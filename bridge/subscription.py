@@ -40,6 +40,8 @@ RATE_OVER = 10.0
 #: Seconds for which an old queue that refused a message, and holds no fewer since, is left alone: each try is one more
 #: return to the quorum queue.
 FULL = 300.0
+#: Seconds for which what the gate just saw of the target counts when the subscription begins.
+JUST_SEEN = 5.0
 #: Routes on which messages come from the source for the target.
 _FORWARD = frozenset((Route.CANARY, Route.DUAL, Route.QUORUM))
 
@@ -77,6 +79,8 @@ class Subscription:
         self._shared = shared
         self._gate = ""
         self._samples: deque[tuple[float, int]] = deque()
+        #: Messages taken when the last sample was.
+        self._taken = 0
         self._ahead = Mover(self, self._way_ahead, self.counts, shared, terms, links.apart)
         self._behind = Mover(self, self._way_back, self.back_counts, shared, terms, links.apart)
         self._brings_back = False
@@ -86,6 +90,8 @@ class Subscription:
         #: When the old queue refused what was brought back (monotonic seconds), and how many it had ready then.
         self._full_at: float | None = None
         self._full: int | None = None
+        #: What the gate saw of the target last, and when (monotonic seconds); it counts once.
+        self._seen: tuple[float, Facts] | None = None
 
     # -- what others ask
     # ------------------------------------------------------------------------------------------------
@@ -150,7 +156,9 @@ class Subscription:
                 self._shared.exits.bind(target)
             except Refused as fault:
                 exit_fault = str(fault)
-        return Facts(self.queue, target, consumers, kind, exit_fault, wanted)
+        facts = Facts(self.queue, target, consumers, kind, exit_fault, wanted)
+        self._seen = (time.monotonic(), facts) if bind else None
+        return facts
 
     def back_fault(self) -> str:
         """Why nothing can be brought back now; empty when it can."""
@@ -166,9 +174,15 @@ class Subscription:
         return f'queue "{self.queue}" does not exist on the old side ({self._links.old.connection.name})'
 
     def sample(self) -> None:
-        """Remember how much was moved by now, for `rate`."""
+        """Remember how much was moved by now, for `rate`; to be called every second.
+
+        Where something moves it is looked after: a subscription in which nothing does sleeps.
+        """
         now = time.monotonic()
         counts, back = self.counts, self.back_counts
+        taken, self._taken = self._taken, counts.taken + back.taken
+        if taken != self._taken or self.in_flight:
+            self.wake()
         self._samples.append((now, counts.moved + counts.to_legacy + back.to_legacy))
         while self._samples[0][0] < now - RATE_OVER:
             self._samples.popleft()
@@ -384,7 +398,7 @@ class Subscription:
     def _verify_target(self, way: Way) -> None:
         side = self._links.forward.target.name
         try:
-            refused = gate(dataclasses.replace(self.facts(), consumers_wanted=0))
+            refused = gate(dataclasses.replace(self._just_seen() or self.facts(), consumers_wanted=0))
         except BridgeError as fault:
             if way.leg:
                 raise Faulted(str(fault), hint=fault.hint, side=side) from None
@@ -393,6 +407,13 @@ class Subscription:
             raise Faulted(refused.text, hint=refused.hint, side=side)
         if refused is not None:
             raise Refused(refused.text, hint=refused.hint)
+
+    def _just_seen(self) -> Facts | None:
+        """What the gate saw a moment ago: it asked the same, and with a thousand queues each question counts."""
+        seen, self._seen = self._seen, None
+        if seen is None or seen[1].target != self.terms.target or time.monotonic() - seen[0] > JUST_SEEN:
+            return None
+        return seen[1]
 
     def _verify_legacy(self) -> None:
         """Inline: the queue of the old workers is there, or nothing is taken for it."""

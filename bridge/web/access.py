@@ -14,12 +14,14 @@ import socket
 import struct
 from dataclasses import dataclass
 from http import HTTPStatus
-
-from flask import Request
+from typing import TYPE_CHECKING
 
 from bridge.address import HostPort
 from bridge.config_sections import Secret
 from bridge.web.bodies import Asker
+
+if TYPE_CHECKING:
+    from flask import Request
 
 #: Where the WSGI environment says who is at the other end of the unix socket; no header can come to this name.
 PEER = "bridge.peer"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gevent import pywsgi
 
 from bridge.config_sections import Admin
-from bridge.web import Looks, Verbs, app, tcp
 from bridge.web import socket as unix
-from bridge.web.access import Access
-from bridge.web.server import serve
+from bridge.web import tcp
+
+if TYPE_CHECKING:
+    from bridge.web.app import Looks, Verbs
 
 log = logging.getLogger("bridge.web")
 
@@ -36,6 +38,11 @@ class Doors:
 
     def answer(self, verbs: Verbs, looks: Looks) -> None:
         """Answer requests from now on."""
+        # Flask takes a tenth of a second to import: by now the queues are on their way.
+        from bridge.web.access import Access
+        from bridge.web.app import app
+        from bridge.web.server import serve
+
         flask = app(verbs, looks, Access(self._admin.listen, self._admin.token))
         self._servers = [serve(listener, flask) for listener in self._listeners]
         if self._admin.listen is not None:

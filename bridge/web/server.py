@@ -16,8 +16,8 @@ from flask import Flask
 from gevent import pywsgi
 from gevent import socket as gevent_socket
 
-from bridge.web import LARGEST_BODY
 from bridge.web.access import PEER, peer_of
+from bridge.web.app import LARGEST_BODY
 
 log = logging.getLogger("bridge.web")
 

@@ -13,8 +13,8 @@ from bridge.asked import Answer, Request
 from bridge.config_sections import Secret
 from bridge.core.route import Verb
 from bridge.errors import Refused, Standby, UnknownQueue, Unreachable
-from bridge.web import LARGEST_BODY, app
 from bridge.web.access import PEER, Access
+from bridge.web.app import LARGEST_BODY, app
 
 DONE = Answer("mail", "done", "legacy", "quorum", False, "everything goes to the target", "", ("canary", "legacy"))
 REFUSED = Answer("img", "refused", "legacy", "legacy", False, "no workers", "start them", ("cutover",))

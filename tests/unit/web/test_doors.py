@@ -12,7 +12,7 @@ from bridge import admin_client
 from bridge.address import HostPort
 from bridge.config_sections import Admin, Secret
 from bridge.errors import Refused
-from bridge.web import Verbs
+from bridge.web.app import Verbs
 from bridge.web.doors import Doors
 
 TOKEN = "s3cret-of-many-letters"

@@ -15,9 +15,10 @@ from gevent import pywsgi
 from gevent import socket as gevent_socket
 
 from bridge.address import HostPort
-from bridge.web import LARGEST_BODY, server, tcp
+from bridge.web import server, tcp
 from bridge.web import socket as unix
 from bridge.web.access import PEER, peer_of
+from bridge.web.app import LARGEST_BODY
 
 Serve = Callable[[gevent_socket.socket], None]
 
