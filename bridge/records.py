@@ -175,7 +175,10 @@ class Records:
 
     def of(self, subscription: Subscription) -> Record:
         """What is known of a queue in scope."""
-        return self._here.setdefault(subscription.queue, Record(Configured(Route.LEGACY, None)))
+        found = self._here.get(subscription.queue)
+        if found is None:
+            found = self._here[subscription.queue] = Record(Configured(Route.LEGACY, None))
+        return found
 
     def take_up(self, subscription: Subscription) -> bool:
         """A queue came into scope: it gets what was saved of it, and whether there was something."""

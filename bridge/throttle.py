@@ -65,6 +65,8 @@ class Throttles:
         self._blocked = blocked
         self._subscriptions = subscriptions
         self._targets: dict[str, _Target] = {}
+        #: Whether a queue is left alone, or was a moment ago.
+        self._closed = False
 
     def reload(self, section: config_sections.Throttle) -> None:
         """Other bounds: in force with the next look."""
@@ -72,9 +74,11 @@ class Throttles:
 
     def look(self) -> None:
         """Look at all, and say to each queue whether it goes on."""
+        alarm = self._blocked() or ""
+        if not (alarm or self._closed or self._bounds.depth or self._bounds.confirm):
+            return
         subscriptions = list(self._subscriptions())
         every = max(DEPTH_EVERY, len(subscriptions) / _ASKED)
-        alarm = self._blocked() or ""
         targets: dict[str, _Target] = {}
         # A broker with an alarm reads nothing more from a connection that publishes: it would not answer.
         answers = not alarm
@@ -90,6 +94,8 @@ class Throttles:
             answers = answers and self._measure(subscription, target, every)
             self._decide(subscription, target, alarm)
         self._targets = targets
+        anew = time.monotonic() - _ANEW
+        self._closed = any(target.closed_at >= anew or target.decision.why for target in targets.values())
 
     def _measure(self, subscription: Subscription, target: _Target, every: float) -> bool:
         """Ask for the depth, if it may matter; whether the target answers."""

@@ -1,7 +1,7 @@
 """What a thousand queues cost: the start, the flip of all of them, the status, and a daemon that has nothing to do.
 
-1. Every queue is there on both sides, and three have one message that waits: the first by name, the middle one, the
-   last one.
+1. Every queue is there on both sides, and the ladder on the target, as `bridge apply` or the workers leave it. Three
+   queues have one message that waits: the first by name, the middle one, the last one.
 2. The start is measured from outside: READY as systemd is told it, and each of the three messages as it arrives.
 3. Nothing moves while the daemon idles; its looks at the brokers go through a proxy that counts them.
 """
@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING
 import amqp
 import yaml
 
+from bridge import delayed
+from bridge.address import AmqpAddress
 from bridge.errors import LabError
+from tests.bench.cost import peak_memory, process_time
 from tests.bench.load import connected
-from tests.bench.movers import process_time
 from tests.bench.study import Aim, Column, Sample, Study
 from tests.bench.world import fresh
 from tests.support.daemon import Daemon, takeover
@@ -139,7 +141,7 @@ class _Run:
             "calls": 60 * calls / took,
             "status_ms": median(asked),
             "command_s": time.monotonic() - began,
-            "rss_mib": _most_memory(daemon.pid),
+            "rss_mib": peak_memory(daemon.pid),
         }
 
     def flip(self, daemon: Daemon) -> float:
@@ -156,14 +158,6 @@ class _Run:
 
     def _calls(self) -> int:
         return sum(proxy.calls for proxy in self._proxies)
-
-
-def _most_memory(pid: int) -> float:
-    """The most resident memory that a process had so far, in MiB (proc(5), VmHWM)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise LabError(f"process {pid} is gone")
 
 
 def _waiting(names: list[str]) -> list[str]:
@@ -200,6 +194,7 @@ def _queues(world: World, count: int) -> Iterator[_Run]:
     with fresh(world) as vhosts, tempfile.TemporaryDirectory(prefix="bridge-bench-") as folder, ExitStack() as stack:
         _declare(vhosts.old.amqp, names, "classic")
         _declare(vhosts.new.amqp, names, "quorum")
+        delayed.declare(AmqpAddress.parse(vhosts.new.amqp), None)
         _put(vhosts.old.amqp, _waiting(names))
         yield _Run(vhosts, names, Path(folder), stack)
 
