@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Messages a second in the small queue, and for how many seconds: 600 messages, of which six may take longer than p99.
 RATE, SECONDS = 20, 30
+#: Seconds before these that do not count: the daemon looks once a second at who moves beside whom.
+WARM_UP = 6.0
 #: Messages in the backlog, over all its queues.
 BACKLOG = 1_000_000
 
@@ -130,7 +132,9 @@ def _measured(bench: Bench, world: World, row: _Row, huge: int) -> dict[str, flo
         new = (vhosts.new.amqp, small)
         source = new if row.past else (vhosts.old.amqp, small)
         with row.mover(queues)(vhosts) as moving, _progress(vhosts, backlog) as moved:
-            found = stamps.measured(source, new, RATE, bench.size(SECONDS, least=2), moving.flip, moved.begin)
+            found = stamps.measured(
+                source, new, RATE, bench.size(SECONDS, least=2), moving.flip, moved.begin, warm_up=WARM_UP
+            )
             return found.values() | moved.values()
 
 

@@ -5,7 +5,7 @@
 2. Publisher and consumer are processes of their own (`python -m tests.bench.stamps`), told what to do by a line of
    JSON. Both write and read frames with as little work as can be, since they share the machine with what is measured.
 3. The first message is sent alone, until it arrives: by then everything is connected and moves. Those of the first
-   second do not count either.
+   seconds do not count either.
 
 The clock is CLOCK_MONOTONIC, which all processes of a machine share.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Seconds in which the first message must arrive, and in which the next one must, however slow the way is.
 FIRST_WITHIN = 30.0
 NEXT_WITHIN = 60.0
-#: Seconds of the stream that do not count.
+#: Seconds of the stream that do not count, unless more are asked for.
 WARM_UP = 1.0
 #: Seconds between two moments of the schedule at least: a faster stream has several messages in each.
 GRID = 0.001
@@ -87,6 +87,8 @@ def measured(
     seconds: float,
     begin: Callable[[], None] = lambda: None,
     ready: Callable[[], None] = lambda: None,
+    *,
+    warm_up: float = WARM_UP,
 ) -> Latency:
     """Publish at a fixed rate for some seconds and say how long the messages took.
 
@@ -94,14 +96,15 @@ def measured(
         source: URL and queue into which they are published.
         target: URL and queue in which they arrive; nobody else may consume there.
         rate: messages a second.
-        seconds: how long, after the second that does not count.
+        seconds: how long.
         begin: called once, before the first message is published, with the consumer there: what makes the way open.
         ready: called once, when the first message has arrived.
+        warm_up: seconds before these that do not count.
 
     Raises:
         LabError: they do not arrive, or a broker fails.
     """
-    early = max(1, round(rate * WARM_UP))
+    early = max(1, round(rate * warm_up))
     count = early + max(1, round(rate * seconds))
     with (
         _process("consume", url=target[0], queue=target[1], early=early, count=count) as consumer,
