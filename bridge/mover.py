@@ -122,7 +122,7 @@ class Mover:
         """Other terms: how many should be in flight is tried out anew."""
         self._window = terms.window
         for learnt in self._learnt.values():
-            learnt.window = Window(terms.window)
+            learnt.window = Window(terms.window, self._shared.crowd)
         self.wake.set()
 
     # -- its life
@@ -174,7 +174,7 @@ class Mover:
 
     def _learnt_on(self, kind: Kind) -> Learnt:
         if kind not in self._learnt:
-            self._learnt[kind] = Learnt(Window(self._window), unsure=self._unsure)
+            self._learnt[kind] = Learnt(Window(self._window, self._shared.crowd), unsure=self._unsure)
         return self._learnt[kind]
 
     def _hindered(self, way: Way) -> str | None:

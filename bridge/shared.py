@@ -13,7 +13,7 @@ from bridge.amqp import ChannelClosed
 from bridge.core.pace import Budget, Limit, share
 from bridge.core.relay import Held
 from bridge.core.search import Search
-from bridge.core.window import Window
+from bridge.core.window import Crowd, Window
 from bridge.delayed import Exits
 from bridge.doubles import Doubles
 from bridge.errors import BridgeError
@@ -56,6 +56,8 @@ class Shared:
     budget: Budget = dataclasses.field(default_factory=lambda: Budget(1 << 62))
     #: Messages a second of all queues together; who changes it wakes the queues.
     limit: Limit = dataclasses.field(default_factory=lambda: Limit(None, 0.0))
+    #: Those that move, and what they leave each other.
+    crowd: Crowd = dataclasses.field(default_factory=Crowd)
     stream: Stream | None = None
     #: Held by the queue that has connections of its own: one at a time.
     turn_apart: RLock = dataclasses.field(default_factory=RLock)

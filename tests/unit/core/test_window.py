@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bridge.core.window import LEAST, PAUSE, STEP, TRIAL, Window
+from bridge.core.window import BESIDE, BESIDE_FOR, FEWEST, GONE, LEAST, LOOKS, PAUSE, STEP, TRIAL, Crowd, Window
 
 HOUR = 3600
 
@@ -122,3 +122,96 @@ def test_the_limit_of_the_moment_holds_at_once() -> None:
     window = Window(500)
     looks(window, 1000.0, 0.0, TRIAL)
     assert window.look(TRIAL + 0.25, 2250, window.size, 30) == 30
+
+
+class Beside:
+    """Backlogs that share one pipe, and a queue with little traffic beside them."""
+
+    def __init__(self, queues: int = 1, lag: float = 0.001, rate: float = 11_000.0) -> None:
+        crowd = Crowd()
+        self.backlogs = [Window(500, crowd) for _ in range(queues)]
+        self.little = Window(500, crowd)
+        self.lag = lag
+        self.rate = rate
+        self.now = 0.0
+        self.confirmed = dict.fromkeys((*self.backlogs, self.little), 0.0)
+
+    def run(self, seconds: int, little: int = 20) -> float:
+        """Messages of the backlogs in the last second; `little` is how many the other queue moves in each."""
+        speed = 0.0
+        for _ in range(seconds):
+            self.now += 1.0
+            self.confirmed[self.little] += little
+            self.little.look(self.now, int(self.confirmed[self.little]), min(little, 2), 500)
+            there = sum(window.size for window in self.backlogs)
+            speed = min(self.rate, there / self.lag)
+            for window in self.backlogs:
+                self.confirmed[window] += speed * window.size / there
+                window.look(self.now, int(self.confirmed[window]), window.size, 500)
+        return speed
+
+    @property
+    def together(self) -> int:
+        return sum(window.size for window in self.backlogs)
+
+
+def test_a_backlog_has_less_in_flight_beside_a_queue_with_little_traffic() -> None:
+    beside = Beside()
+    assert beside.run(LOOKS + 1) == 11_000
+    assert beside.together == BESIDE
+    assert beside.little.size == LEAST, "a queue that does not fill its window is left alone"
+    for _ in range(30):
+        beside.run(1)
+        assert beside.together in (BESIDE, int(BESIDE * STEP)), "more is tried, and left again"
+
+
+def test_alone_again_it_has_what_it_had() -> None:
+    beside = Beside()
+    beside.run(10)
+    assert beside.run(int(BESIDE_FOR) - 1, little=0)
+    assert beside.together == BESIDE, "a message every few seconds has its traffic too"
+    beside.run(3, little=0)
+    assert beside.together == LEAST
+
+
+def test_backlogs_share_what_they_have_together() -> None:
+    beside = Beside(3)
+    beside.run(LOOKS + 1)
+    assert {window.size for window in beside.backlogs} == {BESIDE // 3}
+    many = Beside(30)
+    many.run(5)
+    assert {window.size for window in many.backlogs} == {FEWEST}
+
+
+def test_backlogs_alone_leave_each_other_nothing() -> None:
+    beside = Beside(10)
+    beside.run(30, little=0)
+    assert min(window.size for window in beside.backlogs) >= LEAST
+
+
+@pytest.mark.parametrize("queues", [1, 4])
+def test_a_line_with_a_delay_gets_what_it_needs_all_the_same(queues: int) -> None:
+    beside = Beside(queues, lag=0.05, rate=6000.0)
+    assert beside.run(60) > 0.8 * 6000
+
+
+def test_the_end_of_a_backlog_is_not_little_traffic() -> None:
+    crowd = Crowd()
+    ending, other = Window(500, crowd), Window(500, crowd)
+    for at, (confirmed, fullest) in enumerate([(1000, 100), (2000, 100), (2050, 50), (2050, 0), (2050, 0)]):
+        ending.look(float(at), confirmed, fullest, 500)
+        other.look(float(at), 1000 * at, other.size, 500)
+        assert other.size >= LEAST
+
+
+def test_a_queue_that_left_is_forgotten() -> None:
+    crowd = Crowd()
+    assert not crowd.look(Window(500), 0.0, 0, full=False), "it never moved"
+    for at in range(LOOKS):
+        assert not crowd.look(Window(500), float(at), 5, full=False)
+    little, backlog = Window(500), Window(500)
+    for at in range(10, 10 + LOOKS + 1):
+        crowd.look(little, float(at), 5, full=False)
+        last = crowd.look(backlog, float(at), 1000, full=True)
+    assert last == BESIDE
+    assert not crowd.look(backlog, at + GONE, 1000, full=True)
