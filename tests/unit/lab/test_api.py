@@ -20,6 +20,8 @@ class Broker(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[tuple[str, Any]] = []
+        #: Seconds until it answers.
+        self.late = 0.0
         super().__init__(("127.0.0.1", 0), Conversation)
 
 
@@ -30,6 +32,7 @@ class Conversation(BaseHTTPRequestHandler):
         call = f"{self.command} {self.path.removeprefix('/api/')}"
         length = int(self.headers.get("Content-Length") or 0)
         self.server.asked.append((call, json.loads(self.rfile.read(length)) if length else None))
+        threading.Event().wait(self.server.late)
         answer = self.server.answers.get(call)
         self.send_response(404 if answer is None else 200)
         self.end_headers()
@@ -106,6 +109,15 @@ def test_a_vhost_is_made_with_every_right(broker: Broker, api: Api):
 def test_a_vhost_that_is_gone_may_be_dropped(broker: Broker, api: Api):
     api.drop_vhost("a")
     assert broker.asked == [("DELETE vhosts/a", None)]
+
+
+def test_a_vhost_may_take_longer_to_drop_than_another_call(broker: Broker, api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bridge.lab.api._SECONDS", 0.05)
+    broker.answers["DELETE vhosts/a"] = {}
+    broker.late = 0.2
+    api.drop_vhost("a")
+    with pytest.raises(LabError, match="Read timed out"):
+        api.make_vhost("a")
 
 
 def test_a_refusal_says_what_was_asked_and_answered(broker: Broker, api: Api):
