@@ -62,7 +62,7 @@ def _rows(bench: Bench, best: int, *, one_broker: bool) -> list[_Row]:
         _Row(BEST, shovel(prefetch=best), due, best),
     ]
     if one_broker:
-        rows += [_Row("local Shovel", local_shovel(), due, PREFETCH)]
+        rows.append(_Row("local Shovel", local_shovel(), due))
         return rows
     for name, count in ((name, bench.size(count, 500)) for name, count in _CLIENTS.items()):
         rows.append(_Row(name, program("tests.bench.clients", name, str(count)), Load(count)))

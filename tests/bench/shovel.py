@@ -94,11 +94,12 @@ def shovel(*, prefetch: int = PREFETCH, direct: bool = True, queues: int = 1) ->
     return ready
 
 
-def local_shovel(*, prefetch: int = PREFETCH, queues: int = 1) -> Mover:
+def local_shovel(*, queues: int = 1) -> Mover:
     """Return the Shovel without any protocol on either side (RabbitMQ 4.2 and later, both sides on one broker).
 
+    How many messages it has unconfirmed is not to be chosen: 4.3.6 refuses `src-prefetch-count` here.
+
     Args:
-        prefetch: messages that may be unconfirmed; the plugin calls it credit here as well.
         queues: over how many queues the load is spread.
     """
 
@@ -109,7 +110,6 @@ def local_shovel(*, prefetch: int = PREFETCH, queues: int = 1) -> Mover:
                 "src-protocol": "local",
                 "src-uri": _uri(vhosts, vhosts.old, direct=True),
                 "src-queue": queue,
-                "src-prefetch-count": prefetch,
                 "dest-protocol": "local",
                 "dest-uri": _uri(vhosts, vhosts.new, direct=True),
                 "dest-queue": queue,
