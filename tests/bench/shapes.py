@@ -5,7 +5,8 @@ Each study varies one thing and leaves the rest as the study `movers` has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.bench import limit
@@ -13,7 +14,7 @@ from tests.bench.load import DAY, KIB, Load
 from tests.bench.moved import moved
 from tests.bench.movers import bridge
 from tests.bench.shovel import shovel
-from tests.bench.study import MOVED, Aim, Study
+from tests.bench.study import MOVED, Aim, Column, Study
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,8 +30,10 @@ SHOVEL = "Shovel, prefetch 1000"
 ONE_WORLD = ("3.10->4.3",)
 
 MIB = 1024**2
+#: Bytes of a small message.
+SMALL = 300
 #: Bytes of one message on the wire, and how many of them make a run of some seconds.
-SIZES = {"300 B": (300, 80_000), "1 KiB": (KIB, 60_000), "16 KiB": (16 * KIB, 20_000), "1 MiB": (MIB, 400)}
+SIZES = {"300 B": (SMALL, 80_000), "1 KiB": (KIB, 60_000), "16 KiB": (16 * KIB, 20_000), "1 MiB": (MIB, 400)}
 #: MiB that the daemon may have in memory, by shape.
 MEMORY = {"300 B": 80, "1 KiB": 80, "16 KiB": 80, "1 MiB": 200}
 
@@ -42,6 +45,8 @@ TOP, TOP_MODULE = "same, by celery_delayed_27", "tests.bench.entry27"
 #: Messages of one run at scale 1, and those that the slow way is given.
 ETA_COUNT, TOP_COUNT = 20_000, 5_000
 
+#: The bridge with so many times fewer messages: the difference tells what one more message costs.
+FEW, FEWER = "bridge, a sixth of the messages", 6
 QUEUES = {"1 queue": 1, "10 queues": 10, "200 queues": 200}
 #: Messages of one run at scale 1 in the other studies.
 COUNT = 60_000
@@ -50,8 +55,12 @@ AHEAD_OF, OF_LIMIT = 1.0, 0.9
 #: What "flat" means: so much more for a message at most, so many fewer messages a second at least.
 FLAT_COST, FLAT_RATE = 1.2, 0.8
 
-#: Messages that wait, and the rounds in which so many are measured: two millions once, since it takes minutes.
-BACKLOGS = {"100 000": (100_000, None), "500 000": (500_000, None), "2 000 000": (2_000_000, 1)}
+#: Messages that wait, and in how many rounds the bridge and the Shovel move them at most: two millions take minutes.
+BACKLOGS: dict[str, tuple[int, dict[str, float]]] = {
+    "100 000": (100_000, {BRIDGE: math.inf, SHOVEL: math.inf}),
+    "500 000": (500_000, {BRIDGE: math.inf, SHOVEL: 1}),
+    "2 000 000": (2_000_000, {BRIDGE: 1}),
+}
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,11 @@ def in_turn(bench: Bench, world: World, study: str, runs: Iterable[Run]) -> Iter
                 yield moved(bench, world, study, run.shape, run.row, number, run.mover, run.load)
 
 
-def flat(shape: str, than: str) -> tuple[Aim, Aim]:
+def flat(shape: str, than: str, cost: str = "cpu_us", rate: str = "rate") -> tuple[Aim, Aim]:
     """Return the aims of a message that costs the same in two shapes."""
     return (
-        Aim(BRIDGE, "cpu_us", BRIDGE, most=FLAT_COST, shape=shape, than_shape=than),
-        Aim(BRIDGE, "rate", BRIDGE, least=FLAT_RATE, shape=shape, than_shape=than),
+        Aim(BRIDGE, cost, BRIDGE, most=FLAT_COST, shape=shape, than_shape=than),
+        Aim(BRIDGE, rate, BRIDGE, least=FLAT_RATE, shape=shape, than_shape=than),
     )
 
 
@@ -109,21 +118,36 @@ def _eta(bench: Bench, world: World) -> Iterator[Sample]:
     return in_turn(bench, world, "eta", runs)
 
 
+def _further(less: Sample, few: int, more: Sample, many: int) -> dict[str, float]:
+    """Return what a message beyond the first `few` takes: what it takes to begin with each queue is in both samples."""
+    cost = more.values["cpu_us"] * many - less.values["cpu_us"] * few
+    found = {"more_us": cost / (many - few)}
+    # On a machine that is busy, few may have taken longer than many.
+    if (seconds := more.values["seconds"] - less.values["seconds"]) > 0:
+        found["more_rate"] = (many - few) / seconds
+    return found
+
+
 def _queues(bench: Bench, world: World) -> Iterator[Sample]:
-    runs = []
-    for shape, queues in QUEUES.items():
-        load = Load(bench.size(COUNT), queues=queues)
-        movers = {BRIDGE: bridge(queues=queues), SHOVEL: shovel(queues=queues)}
-        runs += [Run(shape, row, mover, load) for row, mover in movers.items()]
-    return in_turn(bench, world, "queues", runs)
+    few, many = bench.size(COUNT // FEWER), bench.size(COUNT, 2000)
+    for number in range(1, bench.rounds + 1):
+        for shape, queues in QUEUES.items():
+            part, whole = Load(few, queues=queues), Load(many, queues=queues)
+            mover = bridge(queues=queues)
+            less = moved(bench, world, "queues", shape, FEW, number, mover, part)
+            more = moved(bench, world, "queues", shape, BRIDGE, number, mover, whole)
+            yield less
+            yield replace(more, values=more.values | _further(less, few, more, many))
+            yield moved(bench, world, "queues", shape, SHOVEL, number, shovel(queues=queues), whole)
 
 
 def _backlog(bench: Bench, world: World) -> Iterator[Sample]:
+    movers = {BRIDGE: bridge(), SHOVEL: shovel()}
     for number in range(1, bench.rounds + 1):
         for shape, (count, rounds) in BACKLOGS.items():
-            if rounds is None or number <= rounds:
-                load = Load(bench.size(count), 300)
-                yield moved(bench, world, "backlog", shape, BRIDGE, number, bridge(), load)
+            load = Load(bench.size(count), SMALL)
+            for row in (row for row, most in rounds.items() if number <= most):
+                yield moved(bench, world, "backlog", shape, row, number, movers[row], load)
 
 
 def _backup(bench: Bench, world: World) -> Iterator[Sample]:
@@ -161,8 +185,12 @@ SHAPES = (
     Study(
         "queues",
         "the same number of messages over one, ten and two hundred queues",
-        MOVED,
-        (Aim(BRIDGE, "rate", SHOVEL, least=AHEAD_OF), *flat("10 queues", "1 queue"), *flat("200 queues", "1 queue")),
+        (*MOVED, Column("more_rate", "further messages/s"), Column("more_us", "CPU us/further message", 1)),
+        (
+            Aim(BRIDGE, "rate", SHOVEL, least=AHEAD_OF),
+            *flat("10 queues", "1 queue", "more_us", "more_rate"),
+            *flat("200 queues", "1 queue", "more_us", "more_rate"),
+        ),
         ONE_WORLD,
         _queues,
     ),
@@ -171,6 +199,7 @@ SHAPES = (
         "a hundred thousand to two million messages of 300 bytes on one queue",
         MOVED,
         (
+            Aim(BRIDGE, "rate", SHOVEL, least=AHEAD_OF),
             *flat("500 000", "100 000"),
             *flat("2 000 000", "100 000"),
             Aim(BRIDGE, "rss_mib", None, most=MEMORY["300 B"]),
