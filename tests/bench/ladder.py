@@ -128,10 +128,9 @@ def _hops(bench: Bench, world: World, number: int) -> Iterator[Sample]:
         yield sample("15 s from level 3", alone, f"{TRICKLE}/s")
     cost = Cost.of(*seen)
     for row, figure in {
+        "publish, exit, arrival": cost.once,
         "each queue it waits in": cost.hop,
-        "exchange of level 27": cost.exchange(ladder.LEVELS - 1),
-        "exchange of level 0": cost.exchange(0),
-        "all exchanges from level 27": cost.exchanges(ladder.LEVELS - 1),
+        "each exchange that looks at it": cost.exchange,
     }.items():
         yield sample(row, {"broker_cpu_us": figure}, "reckoned")
     for name, most in LIVES.items():

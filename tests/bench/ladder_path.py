@@ -42,50 +42,33 @@ class Cost:
     """Microseconds of the broker's processor time.
 
     Every exchange from the entry down to level 0 looks at the key once, whether it then goes into a queue or on to the
-    next exchange; the lower the level, the more of the key's words it has to walk through.
+    next exchange. Each walks through the whole key: the upper ones have few words before `#` and many under it, the
+    lower ones the reverse.
 
     Attributes:
-        once: publish and arrival, whatever the delay.
+        once: publish, exit and arrival, whatever the delay.
         hop: each queue that it waits in.
-        top: the exchange of level 27.
-        deeper: what an exchange costs more than the one above it.
+        exchange: each exchange from the entry down.
     """
 
     once: float
     hop: float
-    top: float
-    deeper: float
+    exchange: float
 
     @classmethod
     def of(cls, shallow: float, one: float, four: float, top: float) -> Cost:
         """Solve for what four ways cost: 1 s (1 queue), 8 s (1), 15 s (4) from their highest bit, and 8 s from 27."""
-        low, high = range(1, 4), range(4, ladder.LEVELS)
-        depth_low, depth_high = (sum(_TOP - level for level in levels) for levels in (low, high))
-        deeper = ((one - shallow) / len(low) - (top - one) / len(high)) / (
-            depth_low / len(low) - depth_high / len(high)
-        )
-        highest = (top - one - deeper * depth_high) / len(high)
-        hop = (four - one) / 3
-        return cls(shallow - hop - highest - deeper * _TOP, hop, highest, deeper)
-
-    def exchange(self, level: int) -> float:
-        """Return what the exchange of a level costs."""
-        return self.top + self.deeper * (_TOP - level)
-
-    def exchanges(self, entry: int) -> float:
-        """Return what all exchanges from the entry down cost."""
-        return sum(self.exchange(level) for level in range(entry + 1))
+        hop, exchange = (four - one) / 3, (top - shallow) / _TOP
+        return cls(shallow - hop - exchange, hop, exchange)
 
     def of_path(self, path: Path) -> float:
         """Return what a task costs that goes this way."""
-        return self.once + self.hop * len(path.levels) + self.exchanges(path.entry)
+        return self.once + self.hop * len(path.levels) + self.exchange * (path.entry + 1)
 
     def of_life(self, most: int, *, top: bool) -> float:
         """Return what a task costs on average that is due in 1 to `most` seconds; `top`: see `Path.of`."""
-        routing = self.exchanges(_TOP)
-        if not top:
-            routing = sum(self.exchanges(level) * share for level, share in enumerate(_entries(most)))
-        return self.once + self.hop * mean_bits(most) + routing
+        entry = _TOP if top else mean_entry(most)
+        return self.once + self.hop * mean_bits(most) + self.exchange * (entry + 1)
 
 
 def mean_bits(most: int) -> float:
@@ -98,9 +81,10 @@ def mean_bits(most: int) -> float:
     return total / most
 
 
-def _entries(most: int) -> list[float]:
-    """Return the share of delays of 1 to `most` seconds whose highest set bit is that of each level."""
-    return [(min(most, (2 << level) - 1) - (1 << level) + 1) / most for level in range(most.bit_length())]
+def mean_entry(most: int) -> float:
+    """Return the level of the highest set bit of a delay of 1 to `most` seconds, on average of all of them."""
+    counts = [min(most, (2 << level) - 1) - (1 << level) + 1 for level in range(most.bit_length())]
+    return sum(level * count for level, count in enumerate(counts)) / most
 
 
 def lateness(arrivals: Sequence[tuple[float, int]], dues: Sequence[float]) -> dict[str, float]:

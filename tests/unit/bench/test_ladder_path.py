@@ -6,9 +6,9 @@ import pytest
 from kombu.transport.native_delayed_delivery import calculate_routing_key
 
 from bridge.core import ladder
-from tests.bench.ladder_path import Cost, Path, lateness, mean_bits
+from tests.bench.ladder_path import Cost, Path, lateness, mean_bits, mean_entry
 
-COST = Cost(once=50.0, hop=120.0, top=3.0, deeper=0.5)
+COST = Cost(once=50.0, hop=120.0, exchange=7.0)
 
 
 @pytest.mark.parametrize("delay", [1, 2, 7, 8, 15, 86_401, ladder.MAX_DELAY])
@@ -22,8 +22,11 @@ def test_a_path_has_a_queue_for_each_set_bit_and_begins_at_the_highest(delay: in
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 8, 600, 3600, 4095, 4096])
-def test_the_average_of_bits_is_that_of_all_delays(most: int) -> None:
-    assert mean_bits(most) == pytest.approx(sum(delay.bit_count() for delay in range(1, most + 1)) / most)
+def test_averages_are_those_of_all_delays(most: int) -> None:
+    delays = range(1, most + 1)
+
+    assert mean_bits(most) == pytest.approx(sum(delay.bit_count() for delay in delays) / most)
+    assert mean_entry(most) == pytest.approx(sum(delay.bit_length() - 1 for delay in delays) / most)
 
 
 def test_the_cost_of_a_queue_and_of_an_exchange_are_found_again() -> None:
@@ -31,12 +34,12 @@ def test_the_cost_of_a_queue_and_of_an_exchange_are_found_again() -> None:
 
     found = Cost.of(*(COST.of_path(way) for way in ways))
 
-    assert (found.once, found.hop, found.top, found.deeper) == pytest.approx((50.0, 120.0, 3.0, 0.5))
+    assert (found.once, found.hop, found.exchange) == pytest.approx((50.0, 120.0, 7.0))
 
 
-def test_every_exchange_from_the_entry_down_counts_and_the_lowest_costs_most() -> None:
-    assert (COST.exchange(27), COST.exchange(0)) == (3.0, 16.5)
-    assert COST.exchanges(1) == 16.0 + 16.5
+def test_every_exchange_from_the_entry_down_counts() -> None:
+    assert COST.of_path(Path.of(5)) == 50.0 + 2 * 120.0 + 3 * 7.0
+    assert COST.of_path(Path.of(5, top=True)) == 50.0 + 2 * 120.0 + 28 * 7.0
 
 
 @pytest.mark.parametrize("top", [False, True])
