@@ -6,6 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 
+#: Innermost functions of a process that waits: gevent's loop, for sockets and timers, and its thread pool, for work. A
+#: thread that goes to sleep while it is looked at is taken for one that works.
+WAITING = ("Hub.run (gevent", "acquire_with_timeout (gevent")
+
+
 @dataclass(frozen=True)
 class Row:
     """A function's part of the samples.
@@ -24,7 +29,8 @@ class Row:
 def rows(folded: str, within: str = "") -> list[Row]:
     """Read folded stacks, `outermost;...;innermost COUNT` a line, as py-spy writes them (`--format raw`).
 
-    Sorted by their own share, the largest first. With `within`, only what a function of this name called counts.
+    Sorted by their own share, the largest first. Who waits is left out. With `within`, only what a function of
+    this name called counts.
     """
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()
@@ -37,7 +43,7 @@ def rows(folded: str, within: str = "") -> list[Row]:
         if within:
             outer = [number for number, frame in enumerate(frames) if frame.split(" ")[0] == within]
             frames = frames[outer[0] :] if outer else []
-        if not frames:
+        if not frames or frames[-1].startswith(WAITING):
             continue
         total += count
         own[frames[-1]] += count

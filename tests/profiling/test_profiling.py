@@ -38,6 +38,14 @@ def test_a_function_that_calls_itself_counts_once() -> None:
     assert rows("") == []
 
 
+def test_who_waits_is_left_out() -> None:
+    found = rows(
+        "Hub.run (gevent/hub.py:1) 50\n_run (a.py:1);acquire_with_timeout (gevent/_threading.py:34) 9\n"
+        "Hub.run (gevent/hub.py:1);send (b.py:1) 2"
+    )
+    assert found == [Row("send (b.py:1)", 1.0, 1.0), Row("Hub.run (gevent/hub.py:1)", 0.0, 1.0)]
+
+
 def test_what_a_function_called_is_seen_alone() -> None:
     found = rows(
         "main (a.py);import (b.py) 90\nmain (a.py);play (c.py);deliver (d.py) 3\nmain (a.py);play (c.py) 1", "play"
