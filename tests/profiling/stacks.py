@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-
 #: Innermost functions of a process that waits: gevent's loop, for sockets and timers, and its thread pool, for work. A
 #: thread that goes to sleep while it is looked at is taken for one that works.
 WAITING = ("Hub.run (gevent", "acquire_with_timeout (gevent")
