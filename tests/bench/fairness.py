@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 RATE, SECONDS = 20, 30
 #: Seconds before these that do not count: the daemon looks once a second at who moves beside whom.
 WARM_UP = 6.0
-#: Messages in the backlog, over all its queues.
-BACKLOG = 1_000_000
+#: Messages in the backlog, over all its queues; never fewer than such a rate moves in that time.
+BACKLOG, FASTEST = 1_000_000, 12_000
 
 APART, ONE, TEN = "alone", "beside one huge queue", "beside ten huge queues"
 BRIDGE, EACH, SHOVEL, PAST = "bridge", "bridge, a daemon each", "Shovel, one each", "past the mover"
@@ -124,7 +124,9 @@ def _measured(bench: Bench, world: World, row: _Row, huge: int) -> dict[str, flo
     """Measure one row beside so many huge queues."""
     queues = 1 + huge
     small = queue_names(queues)[0]
-    backlog = _Backlog(bench.size(BACKLOG, least=20_000), queues=huge) if huge else None
+    seconds = bench.size(SECONDS, least=2)
+    least = round((WARM_UP + seconds) * FASTEST)
+    backlog = _Backlog(bench.size(BACKLOG, least), queues=huge) if huge else None
     with fresh(world) as vhosts:
         load.declare(vhosts.old.amqp, vhosts.new.amqp, queues)
         if backlog is not None:
@@ -132,9 +134,7 @@ def _measured(bench: Bench, world: World, row: _Row, huge: int) -> dict[str, flo
         new = (vhosts.new.amqp, small)
         source = new if row.past else (vhosts.old.amqp, small)
         with row.mover(queues)(vhosts) as moving, _progress(vhosts, backlog) as moved:
-            found = stamps.measured(
-                source, new, RATE, bench.size(SECONDS, least=2), moving.flip, moved.begin, warm_up=WARM_UP
-            )
+            found = stamps.measured(source, new, RATE, seconds, moving.flip, moved.begin, warm_up=WARM_UP)
             return found.values() | moved.values()
 
 
