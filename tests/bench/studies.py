@@ -17,5 +17,5 @@ STUDIES: tuple[Study, ...] = (
     latency.STUDY,
     fairness.STUDY,
     many.STUDY,
-    ladder.STUDY,
+    *ladder.STUDIES,
 )
