@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from bridge.core import frames
 
@@ -40,6 +41,7 @@ class Ledger:
         "_open",
         "_safe",
         "_sent",
+        "_settled",
         "bytes",
         "lag",
     )
@@ -54,6 +56,8 @@ class Ledger:
         #: Of those that stay, the ones that the target does not have: of the look-alikes of a returned one, it has all
         #: but one.
         self._absent: set[int] = set()
+        #: How many at the front are safe without standing in `_safe`: confirms mostly come in the publishes' order.
+        self._settled = 0
         self._distrusted = False
         #: How many were confirmed and not acked when trust was lost.
         self._disowned = 0
@@ -83,7 +87,7 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """How many messages are neither acked nor were found safe: if all ends now, they are given back."""
-        return len(self._entries) - len(self._safe) - self._disowned
+        return len(self._entries) - len(self._safe) - self._settled - self._disowned
 
     def at_risk(self, also: Sequence[Ledger] = ()) -> list[bytes]:
         """The messages that the target may have although they go back to the source, if the channel ends now: they
@@ -109,11 +113,13 @@ class Ledger:
 
     def arrived(self, tag: int) -> bool:
         """Whether the message with this tag, not acked yet, was published here and arrived."""
+        self._spread()
         return tag in self._safe and tag not in self._held
 
     @property
     def safe(self) -> frozenset[int]:
         """Tags of the messages that arrived, and are not acked yet."""
+        self._spread()
         return frozenset(self._safe)
 
     def oldest(self) -> float | None:
@@ -126,11 +132,15 @@ class Ledger:
 
     def send(self, tag: int, wire: bytes, at: float, ladder: bool) -> None:
         """A delivery was published; it gets the next sequence number of the channel."""
-        entry = (tag, wire, at, ladder)
-        self._sent = seq = self._sent + 1
-        self._open[seq] = entry
-        self._entries.append(entry)
-        self.bytes += len(wire)
+        self.send_all([(tag, wire, at, ladder)], len(wire))
+
+    def send_all(self, entries: list[Entry], size: int) -> None:
+        """Deliveries of so many bytes together were published, one after the other."""
+        first = self._sent + 1
+        self._sent += len(entries)
+        self._open.update(zip(range(first, self._sent + 1), entries, strict=True))
+        self._entries.extend(entries)
+        self.bytes += size
 
     def hold(self, tag: int, wire: bytes, at: float) -> None:
         """A delivery was taken and goes somewhere else than to a publish; `release` it when it is safe there."""
@@ -144,6 +154,7 @@ class Ledger:
 
     def release_all(self) -> int:
         """Nothing has to be waited for any more, all may be acked; return how many had no answer yet."""
+        self._spread()
         before = len(self._safe)
         self._open.clear()
         self._safe.update([entry[0] for entry in self._entries])
@@ -151,6 +162,7 @@ class Ledger:
 
     def distrust(self) -> None:
         """Which messages arrived is not known any more: none is safe, now or later."""
+        self._spread()
         self._distrusted = True
         self._disowned += len(self._safe)
         self._safe.clear()
@@ -179,12 +191,23 @@ class Ledger:
         entries = self._answered(seq, multiple)
         if entries:
             self.lag = at - entries[-1][2]
+            orderly = not (self._safe or self._held or self._back or self._distrusted)
+            # All behind the settled ones are open then, in order: an answer to the oldest of them is one to a run.
+            if orderly and entries[0] is self._entries[self._settled]:
+                self._settled += len(entries)
+                return entries
         if self._back:
             entries = [entry for entry in entries if entry[0] not in self._back]
         if self._distrusted:
             return []
         self._safe.update([entry[0] for entry in entries])
         return entries
+
+    def _spread(self) -> None:
+        """Have every safe message stand in `_safe`."""
+        if self._settled:
+            self._safe.update([entry[0] for entry in islice(self._entries, self._settled)])
+            self._settled = 0
 
     def nack(self, seq: int, multiple: bool) -> int:
         """The broker refused `seq` (and all before it): return how many that are; they stay with the source.
@@ -222,29 +245,34 @@ class Ledger:
             most: -1 is any number.
             also: where each message must be safe as well; they have the same ones in the same order.
         """
-        entries, safe = self._entries, self._safe
         found: list[Entry] = []
-        while entries and most and entries[0][0] in safe and (not also or _take_first(also)):
-            entry = entries.popleft()
-            found.append(entry)
-            safe.remove(entry[0])
-            self.bytes -= len(entry[1])
+        if self._settled and not also:
+            count = self._settled if most < 0 else min(self._settled, most)
+            self._settled -= count
+            most -= count
+            popleft = self._entries.popleft
+            found = [popleft() for _ in range(count)]
+            self.bytes -= sum([len(entry[1]) for entry in found])
+        while most and self.first_is_safe and (not also or _take_first(also)):
+            found.append(self.take_first())
             most -= 1
-        if self._held:
-            self._held.difference_update([entry[0] for entry in found])
         return found
 
     @property
     def first_is_safe(self) -> bool:
         """Whether the oldest message is safe."""
-        return bool(self._entries) and self._entries[0][0] in self._safe
+        return self._settled > 0 or (bool(self._entries) and self._entries[0][0] in self._safe)
 
-    def take_first(self) -> None:
+    def take_first(self) -> Entry:
         """Take the oldest message, which is safe."""
-        tag, wire, _, _ = self._entries.popleft()
-        self._safe.remove(tag)
-        self._held.discard(tag)
-        self.bytes -= len(wire)
+        entry = self._entries.popleft()
+        if self._settled:
+            self._settled -= 1
+        else:
+            self._safe.remove(entry[0])
+            self._held.discard(entry[0])
+        self.bytes -= len(entry[1])
+        return entry
 
     def scattered(self, also: Sequence[Ledger] = ()) -> list[int]:
         """Take the confirmed messages behind ones that are not: their tags may be acked one by one."""
@@ -255,6 +283,7 @@ class Ledger:
 
     def take(self, tags: frozenset[int]) -> list[int]:
         """Take the messages with these tags, wherever they stand; return their tags in order."""
+        self._spread()
         found = [entry for entry in self._entries if entry[0] in tags]
         self._entries = deque(entry for entry in self._entries if entry[0] not in tags)
         self._safe -= tags

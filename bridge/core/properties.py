@@ -148,6 +148,15 @@ def fields(payload: bytes, start: int, stop: int) -> Iterator[Field]:
         yield Field(name, tag, begin, value, at)
 
 
+def table_at(buffer: bytes, at: int, flags: int) -> int:
+    """Where the header table starts when the property list with these flags starts at `at`; both may pass the end."""
+    if flags & CONTENT_TYPE:
+        at += 1 + buffer[at]
+    if flags & CONTENT_ENCODING and at < len(buffer):
+        at += 1 + buffer[at]
+    return at
+
+
 def begins_entry(buffer: bytes, start: int, hit: int) -> bool:
     """Whether an entry of the table that starts at `start` begins at `hit`, and not something inside of a value.
 

@@ -11,30 +11,43 @@
 
 from __future__ import annotations
 
-from bridge.core import edits, eta, frames, ladder, properties
+from bridge.core import edits, eta, frames, properties
 from bridge.core.acked import Acked, head
 from bridge.core.copies import Copies
 from bridge.core.counts import Counts
 from bridge.core.destination import Destination
 from bridge.core.envelope import fingerprint
 from bridge.core.gathered import Gathered
-from bridge.core.ledger import Ledger, LedgerError
+from bridge.core.heads import Heads, delay_of
+from bridge.core.ledger import Entry, Ledger, LedgerError
 from bridge.core.legs import Leg
 from bridge.core.outbox import Held, Outbox, Surprise
 from bridge.core.pace import Budget, Pace
 from bridge.core.split import To
 
-__all__ = ["Destination", "Held", "Outbox", "Relay", "Surprise"]
+#: A whole message: delivery tag, whether it is redelivered, header frame and body frames, length of the header frame's
+#: payload, and the property flags in it.
+Delivery = tuple[int, int, bytes, int, int]
+
+__all__ = ["Delivery", "Destination", "Held", "Outbox", "Relay", "Surprise"]
 
 _NULL = ord("V")
-_STRING = ord("S")
 #: The names of two headers as they stand in a table, their length before them.
 _ETA = b"\x03eta"
 _TASK = b"\x04task"
+_THREE = _ETA[:1]
+#: What stands in the names of all headers that are cut.
+_X = b"x-"
+_C = b"C"
 #: Properties that decide whether a message can pass as it is: it has headers, and neither of the others.
 _LOOKED_AT = properties.HEADERS | properties.EXPIRATION | properties.USER_ID
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
+
+
+def _any(wire: bytes, stop: int, *words: bytes) -> bool:
+    """Whether one of these stands in the header frame."""
+    return any(wire.find(word, _LIST, stop) >= 0 for word in words)
 
 
 class Relay:
@@ -88,6 +101,8 @@ class Relay:
         #: Bytes of it that are in use here.
         self._reserved = 0
         self._poison = poison
+        #: Whether each message needs more than a publish.
+        self._closely = bool(poison) or copies is not None or leg is not None
         #: Where a message must be safe as well before it is acked.
         self._also = tuple(one.ledger for one in (copies, leg) if one is not None)
         if copies is not None:
@@ -99,14 +114,7 @@ class Relay:
         self._out = out
         self._to_target = out.to_target
         self._to_source = out.to_source
-        self._due = frames.publish_head(channel, b"", to.queue.encode())
-        # A publish into the ladder differs from another of its level by the bits of the key alone.
-        word = ladder.exit_word(to.queue).encode()
-        self._exit = word + frames.PUBLISH_END
-        self._levels = [b""]
-        for level in range(ladder.LEVELS):
-            head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
-            self._levels.append(head[: -len(self._exit) - ladder.BITS])
+        self._heads = Heads(channel, to.queue)
         self._gathered: Gathered | None = None
         self._left = self._closed = self._holding = False
         self._acked = Acked()
@@ -120,7 +128,6 @@ class Relay:
             self._out.alerts.add(self.channel)
 
     # -- from the source
-    # ------------------------------------------------------------------------------------------------
 
     def deliver(self, tag: int, redelivered: int, wire: bytes, size: int, flags: int, wall: float, at: float) -> None:
         """Take one whole message.
@@ -157,68 +164,72 @@ class Relay:
             return
         if self.copies is not None and not self.copies.send(tag, wire, wall, at):
             self._to_be_set_apart(Held(tag, wire, "copy-too-large"))
-        stop = 7 + size
-        start = _LIST
-        if flags & properties.CONTENT_TYPE:
-            start += 1 + wire[start]
-        if flags & properties.CONTENT_ENCODING and start < stop:
-            start += 1 + wire[start]
-        find = wire.find
-        hit = find(_ETA, start, stop)
-        # The fast path: a task of protocol 2 with one `eta`, nothing to cut, and a body that fits as it is.
-        if (
-            hit < 0
-            or find(_ETA, hit + 5, stop) >= 0
-            or find(_TASK, start, stop) < 0
-            or flags & _LOOKED_AT != properties.HEADERS
-            # Two letters are found fast and stand in many values; only then are the names of what is cut looked for.
-            or (
-                find(b"x-", start, stop) >= 0
-                and (find(b"-death", start, stop) >= 0 or find(b"-count", start, stop) >= 0)
-            )
-            or (
-                find(b"CC", start, stop) >= 0
-                and (find(b"\x02CC", start, stop) >= 0 or find(b"\x03BCC", start, stop) >= 0)
-            )
-            or len(wire) >= self.to.frame_max
-        ):
-            self._deliver_slowly(tag, wire, size, wall, at)
-        elif wire[hit + 4] == _NULL:
-            self._to_target.append(self._due)
-            self._to_target.append(wire)
-            self.ledger.send(tag, wire, at, False)
-        else:
-            self._deliver_eta(tag, wire, start, stop, hit, flags, wall, at)
+        self._pass([(tag, 0, wire, size, flags)], wall, at)
 
-    def _deliver_eta(
-        self, tag: int, wire: bytes, start: int, stop: int, hit: int, flags: int, wall: float, at: float
-    ) -> None:
-        """A task of protocol 2 whose header table starts at `start` and whose one `eta` is at `hit`."""
-        if self.to.straight:
-            self._publish(tag, wire, 0, at)
+    def deliver_all(self, run: list[Delivery], bulk: int, again: int, wall: float, at: float) -> None:
+        """Take a run of whole messages as `deliver` takes each: `bulk` bytes, `again` is 1 when one is redelivered."""
+        budget = self._budget
+        if again or self._closely or self.surprise is not None or budget.used + bulk > budget.total:
+            for tag, redelivered, wire, size, flags in run:
+                self.deliver(tag, redelivered, wire, size, flags, wall, at)
             return
-        behind = hit + 9 + int.from_bytes(wire[hit + 5 : hit + 9], "big")
-        if wire[hit + 4] != _STRING or behind > stop or not properties.begins_entry(wire, start, hit):
-            self._deliver_slowly(tag, wire, stop - 7, wall, at)
-            return
-        if self.to.cap_priority and flags & properties.PRIORITY:
-            given = start + 4 + int.from_bytes(wire[start : start + 4], "big") + bool(flags & properties.DELIVERY_MODE)
-            if given >= stop or wire[given] > edits.PRIORITY_CAP:
-                self._deliver_slowly(tag, wire, stop - 7, wall, at)
-                return
+        budget.used += bulk
+        self._reserved += bulk
+        self.taken += len(run)
+        self.counts.taken += len(run)
+        self._pass(run, wall, at)
+
+    def _pass(self, run: list[Delivery], wall: float, at: float) -> None:
+        """Publish messages that are taken."""
+        due, later, frame_max, to_target = self._heads.due, self._heads.later, self.to.frame_max, self._to_target
+        # They enter the ledger together, and before any other that must stand behind them.
+        sent: list[Entry] = []
+        bulk = 0
         try:
-            delay = eta.delay(eta.of_header_value(_STRING, wire[hit + 9 : behind]), wall)
-        except eta.Unreadable:
-            self.counts.eta_unreadable += 1
-            delay = 0
-        self._publish(tag, wire, delay, at)
+            for tag, _, wire, size, flags in run:
+                stop = 7 + size
+                find = wire.find
+                hit = find(_ETA, _LIST, stop)
+                # The fast path: a task of protocol 2 with one `eta`, nothing to cut, and a body that fits as it is.
+                # What is mostly not there is looked for by what rules it out: one letter is found fastest.
+                if (
+                    hit < 0
+                    or flags & _LOOKED_AT != properties.HEADERS
+                    or (find(_THREE, hit + 1, stop) >= 0 and find(_ETA, hit + 1, stop) >= 0)
+                    or find(_TASK, _LIST, stop) < 0
+                    or (find(_X, _LIST, stop) >= 0 and _any(wire, stop, b"-death", b"-count"))
+                    or (find(_C, _LIST, stop) >= 0 and _any(wire, stop, b"\x02CC", b"\x03BCC"))
+                    or len(wire) >= frame_max
+                ):
+                    delay = -1
+                elif wire[hit + 4] == _NULL:
+                    delay = 0
+                else:
+                    try:
+                        delay = delay_of(self.to, wire, stop, hit, flags, wall)
+                    except eta.Unreadable:
+                        self.counts.eta_unreadable += 1
+                        delay = 0
+                if delay == 0:
+                    to_target += (due, wire)
+                elif delay > 0:
+                    to_target += (*later(delay), wire)
+                else:
+                    self.ledger.send_all(sent, bulk)
+                    sent, bulk = [], 0
+                    self._deliver_slowly(tag, wire, size, wall, at)
+                    continue
+                sent.append((tag, wire, at, delay > 0))
+                bulk += len(wire)
+        finally:
+            self.ledger.send_all(sent, bulk)
 
     def _publish(self, tag: int, wire: bytes, delay: int, at: float) -> None:
         """Send a message to its queue, or into the ladder for `delay` seconds."""
         if delay:
-            self._to_target += (self._levels[delay.bit_length()], ladder.key_bytes(delay), self._exit, wire)
+            self._to_target += (*self._heads.later(delay), wire)
         else:
-            self._to_target += (self._due, wire)
+            self._to_target += (self._heads.due, wire)
         self.ledger.send(tag, wire, at, delay > 0)
 
     def _deliver_slowly(self, tag: int, wire: bytes, size: int, wall: float, at: float) -> None:
@@ -356,7 +367,6 @@ class Relay:
                 self.deliver(gathered.tag, gathered.redelivered, joined, gathered.size, gathered.flags, wall, at)
 
     # -- from the target
-    # ------------------------------------------------------------------------------------------------
 
     def confirmed(self, seq: int, multiple: bool, at: float) -> None:
         """The target took the message `seq` (and all before it)."""
@@ -402,7 +412,6 @@ class Relay:
             self.ledger.distrust()
 
     # -- to the source
-    # --------------------------------------------------------------------------------------------------
 
     def set_apart(self, held: Held) -> None:
         """What was held is safe in a file or in the quarantine."""

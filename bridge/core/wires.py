@@ -7,11 +7,14 @@ stopped with its reason, and never stops another; a stream that is out of step e
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
+from functools import cache
 from typing import Protocol
 
-from bridge.core import frames
+from bridge.core import frames, properties
 from bridge.core.frames import BODY, CONTENT_HEAD, DELIVER, END, HEADER, METHOD, OVERHEAD, FrameError
-from bridge.core.relay import Relay
+from bridge.core.relay import Delivery, Relay
 
 _frame_at = frames.frame_at
 _tag_at = frames.tag_at
@@ -59,20 +62,7 @@ class SourceWire:
             if relay is None:
                 others.append(buffer[start:stop])
             elif kind == METHOD and buffer.startswith(DELIVER, start + 7):
-                at_tag = start + 12 + buffer[start + 11]
-                if at_tag + 10 > stop:
-                    raise FrameError(f"basic.deliver on channel {channel} is cut short")
-                tag, bits = _tag_at(buffer, at_tag)
-                start, stop = stop, _whole_content(buffer, stop, end, channel)
-                if stop:
-                    size, flags = _size_and_flags_at(buffer, start + 3)
-                    try:
-                        relay.deliver(tag, bits & 1, buffer[start:stop], size, flags, wall, at)
-                    except Exception as fault:  # noqa: BLE001  one relay's fault must not end the others
-                        _failed(relay, fault)
-                else:
-                    relay.begin(tag, bits & 1)
-                    stop = start
+                stop = _deliver(relay, buffer, start, stop, end, channel, wall, at)
             elif kind in (HEADER, BODY):
                 try:
                     relay.gather(kind, buffer[start:stop], wall, at)
@@ -89,6 +79,93 @@ class SourceWire:
     def forget(self, channel: int) -> None:
         """The channel is gone."""
         self.relays.pop(channel, None)
+
+
+@cache
+def _delivery(behind: int) -> Callable[[bytes, int], tuple[int, int, int, int, int, int, int]]:
+    """What reads the rest of a `basic.deliver` from its tag on, and the header frame behind it up to its flags.
+
+    Args:
+        behind: bytes of the method frame behind the bits: exchange, routing key, end octet.
+
+    Returns:
+        A function that returns tag, bits, type, channel and size of the second frame, body size, flags.
+    """
+    return struct.Struct(f">QB{behind}xBHI4xQH").unpack_from
+
+
+def _deliver(relay: Relay, buffer: bytes, start: int, stop: int, end: int, channel: int, wall: float, at: float) -> int:
+    """Hand over the delivery whose method frame is `buffer[start:stop]`, and those like it behind it.
+
+    Returns where the first frame is that was not handed over.
+    """
+    at_tag = start + 12 + buffer[start + 11]
+    if at_tag + 10 > stop:
+        raise FrameError(f"basic.deliver on channel {channel} is cut short")
+    run, bulk, again, behind = _run(buffer, start, at_tag, stop, end, channel)
+    try:
+        if run:
+            relay.deliver_all(run, bulk, again, wall, at)
+            return behind
+        tag, bits = _tag_at(buffer, at_tag)
+        behind = _whole_content(buffer, stop, end, channel)
+        if not behind:
+            relay.begin(tag, bits & 1)
+            return stop
+        size, flags = _size_and_flags_at(buffer, stop + 3)
+        relay.deliver(tag, bits & 1, buffer[stop:behind], size, flags, wall, at)
+    except FrameError:
+        raise
+    except Exception as fault:  # noqa: BLE001  one relay's fault must not end the others
+        _failed(relay, fault)
+    return behind
+
+
+def _run(
+    buffer: bytes, start: int, at_tag: int, stop: int, end: int, channel: int
+) -> tuple[list[Delivery], int, int, int]:
+    """Read deliveries that differ in little but tag and content, as those of one consumer do.
+
+    Each is one method frame of the length of the first, a header frame and one body frame, and all here; the first
+    that is not ends the run.
+
+    Args:
+        buffer: what came.
+        start: where the first method frame starts.
+        at_tag: where its delivery tag is.
+        stop: where it stops.
+        end: of what came.
+        channel: of all of them.
+
+    Returns:
+        The deliveries, the bytes of all their contents, 1 when one of them is redelivered, and where the last stops.
+    """
+    alike = buffer[start:at_tag]
+    to_tag, to_header = at_tag - start, stop - start
+    read = _delivery(stop - at_tag - 9)
+    last = end - to_header - CONTENT_HEAD - 2 * OVERHEAD
+    found: list[Delivery] = []
+    bulk = again = 0
+    while start <= last and buffer.startswith(alike, start):
+        tag, bits, kind, at_channel, size, left, flags = read(buffer, start + to_tag)
+        header = start + to_header
+        bodies = header + size + OVERHEAD
+        stop = bodies + left + OVERHEAD
+        if (
+            stop > end
+            or kind != HEADER
+            or at_channel != channel
+            or size < properties.LIST
+            or not left
+            or not buffer[header - 1] == buffer[bodies - 1] == buffer[stop - 1] == END
+            or _frame_at(buffer, bodies) != (BODY, channel, left)
+        ):
+            break
+        found.append((tag, bits & 1, buffer[header:stop], size, flags))
+        bulk += stop - header
+        again |= bits & 1
+        start = stop
+    return found, bulk, again, start
 
 
 def _whole_content(buffer: bytes, start: int, end: int, channel: int) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from bridge.core import frames, properties
 from bridge.core.counts import Counts
-from bridge.core.ledger import Ledger
+from bridge.core.ledger import Entry, Ledger
 from bridge.core.pace import Budget, Free, Pace, Rate
 from bridge.core.relay import Destination, Outbox, Relay
 from bridge.core.wires import SourceWire, TargetWire
@@ -38,10 +38,11 @@ class Recorded(Ledger):
         self.taken: list[int] = []
         self.tag_of: dict[int, int] = {}
 
-    def send(self, tag: int, wire: bytes, at: float, ladder: bool) -> None:
-        super().send(tag, wire, at, ladder)
-        self.taken.append(tag)
-        self.tag_of[len(self.tag_of) + 1] = tag
+    def send_all(self, entries: list[Entry], size: int) -> None:
+        super().send_all(entries, size)
+        for tag, *_ in entries:
+            self.taken.append(tag)
+            self.tag_of[len(self.tag_of) + 1] = tag
 
     def hold(self, tag: int, wire: bytes, at: float) -> None:
         super().hold(tag, wire, at)

@@ -49,6 +49,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/core/acked.py": "tests/unit/core/test_relay.py",
     "bridge/core/counts.py": "tests/unit/core/test_relay.py",
     "bridge/core/destination.py": "tests/unit/core/test_relay.py",
+    "bridge/core/heads.py": "tests/unit/core/test_relay.py",
     "bridge/core/outbox.py": "tests/unit/core/test_relay.py",
     "bridge/apart.py": "tests/e2e/test_odd_ones.py",
     "bridge/doubles.py": "tests/unit/test_status.py",

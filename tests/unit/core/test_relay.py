@@ -631,7 +631,7 @@ def test_a_fault_of_ours_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, 
     budget = Budget(10 * SIZE)
     book = Playbook(budget=budget)
     book.deliver(wire.task())
-    monkeypatch.setattr(Relay, "_publish", fail)
+    monkeypatch.setattr("bridge.core.relay.delay_of", fail)
     stream = book.delivery(wire.task(eta=at(seconds=90)))
     for chunk in [stream[:-1], stream[-1:]] if pieces else [stream]:
         book.receive(chunk)

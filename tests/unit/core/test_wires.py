@@ -52,6 +52,7 @@ def test_a_fault_of_ours_stops_one_relay_with_its_name(monkeypatch: pytest.Monke
 
     book = Playbook()
     monkeypatch.setattr(Relay, "deliver", fail)
+    monkeypatch.setattr(Relay, "deliver_all", fail)
     stream = book.delivery(wire.task()) + PIKAS
     others = b"".join(
         book.receive(stream[at : at + len(stream) // pieces + 1])
