@@ -225,7 +225,7 @@ class Mover:
         try:
             self._owner.verify(way)
             began = time.monotonic()
-            most = limit(way.terms, link, learnt)
+            most = limit(way.terms, link.queues, learnt)
             pace = self._owner.pace(way, min(most, learnt.window.size))
             session = Session(
                 self._owner.queue,

@@ -46,8 +46,11 @@ EXIT_WATCH = 10.0
 #: Times that a message may have come back to a quorum queue before it is set apart: from 4.0 on a broker drops it, or
 #: dead-letters it, after 20 (semantics.md, 7.3), and each fault on the way back is one.
 MOST_RETURNS = 10
-#: Seconds between looks at a subscription that nothing woke.
+#: Seconds between looks at a subscription in which something moves (`Subscription.sample` wakes it), or may soon.
 TICK = 1.0
+#: The same where nothing moves: whatever happens to it wakes it, and a thousand queues that look every second do
+#: nothing else.
+QUIET = 30.0
 #: The same where acks are held back to keep a rate. Only there: a thousand queues that look so often do nothing else.
 PACED_TICK = 0.05
 #: Seconds after which a subscription ends and begins anew when acks are held back: nothing stays unacked for a minute.
@@ -173,7 +176,6 @@ class Session:
         return copies
 
     # -- from its beginning to its end
-    # -------------------------------------------------------------------------------------------
 
     def run(self, moving: Callable[[], None], over: Callable[[], bool], fault: Callable[[BridgeError], None]) -> None:
         """Subscribe, and stay until there is a reason to leave.
@@ -291,15 +293,14 @@ class Session:
         source.cancel(before)
 
     # -- while it moves
-    # ----------------------------------------------------------------------------------------------------------
 
     def _watch(self, source: Channel, target: Channel, over: Callable[[], bool]) -> None:
         """Stay subscribed until there is a reason to leave; an exception is the reason of a fault."""
         relay, learnt = self.relay, self._learnt
         verified = looked = time.monotonic()
-        through = self._through
+        through = verified_through = self._through
         while True:
-            self._wake.wait(PACED_TICK if self._paced and len(relay.ledger) else TICK)
+            self._wake.wait(self._tick)
             self._wake.clear()
             for channel in (source, target, self._beside):
                 if channel is not None and channel.error is not None:
@@ -322,14 +323,26 @@ class Session:
                 return
             if self._exit_fault is not None:
                 raise self._exit_fault
-            if self.way.kind is Kind.FORWARD and now - verified > EXIT_WATCH:
+            # Not while nothing moves: the exit is looked at when it begins to matter again.
+            moved = through != verified_through or len(relay.ledger) > 0
+            if self.way.kind is Kind.FORWARD and moved and now - verified > EXIT_WATCH:
                 # In a greenlet of its own: a target that falls silent must be noticed meanwhile.
                 gevent.spawn(self._look_at_exit)
-                verified = now
+                verified, verified_through = now, through
             steady = learnt.search.prefetch is None and not learnt.cautious and not self._paced
             if steady and now - looked >= TICK:
                 looked = now
                 self._look(source, now)
+
+    @property
+    def _tick(self) -> float:
+        """Seconds until the next look if nothing wakes us."""
+        relay, learnt = self.relay, self._learnt
+        if self._paced and len(relay.ledger):
+            return PACED_TICK
+        uncertain = learnt.cautious or learnt.search.prefetch is not None or relay.leg is not None
+        without = relay.copies is not None and relay.copies.over
+        return TICK if self._paced or uncertain or without or len(relay.ledger) else QUIET
 
     @property
     def _through(self) -> int:
@@ -353,7 +366,7 @@ class Session:
             return False
         learnt.cautious = False
         if not self._paced:
-            self._resize(source, min(learnt.window.size, limit(self.terms, self._link, learnt)))
+            self._resize(source, min(learnt.window.size, limit(self.terms, self._link.queues, learnt)))
         return True
 
     def _look(self, source: Channel, now: float) -> None:
@@ -364,7 +377,8 @@ class Session:
             self._began = now
         if self._link.budget.much(relay.ledger.bytes):
             learnt.fits = max(1, len(relay.ledger) * 3 // 4)
-        size = learnt.window.look(now, self._counts.confirmed, relay.fullest, limit(self.terms, self._link, learnt))
+        most = limit(self.terms, max(1, self._shared.crowd.busy), learnt)
+        size = learnt.window.look(now, self._counts.confirmed, relay.fullest, most)
         relay.fullest = 0
         if size != relay.pace.prefetch:
             self._resize(source, size)
@@ -418,11 +432,8 @@ class Session:
         for ledger, out in self._written:
             oldest, going_on = ledger.oldest(), out.going_on(now)
             if oldest is not None and now - oldest > STALL and not going_on:
-                raise Faulted(
-                    f'queue "{self.queue}": no confirm from the {out.name} for {now - oldest:.1f} s; {self._meanwhile}',
-                    side=out.name,
-                    silent=True,
-                )
+                text = f"no confirm from the {out.name} for {now - oldest:.1f} s; {self.way.meanwhile}"
+                raise Faulted(f'queue "{self.queue}": {text}', side=out.name, silent=True)
         copies = relay.copies
         if copies is not None:
             if copies.over:
@@ -436,17 +447,7 @@ class Session:
         taken = relay.ledger.oldest_taken()
         return self._paced and taken is not None and now - taken > HELD_BACK
 
-    @property
-    def _meanwhile(self) -> str:
-        """Who has the messages of a queue that does not move."""
-        if self.way.kind is Kind.BACK:
-            return "the messages stay on the target meanwhile"
-        if self._link.leg is None and self.way.kind is Kind.FORWARD:
-            return "the old workers have the queue meanwhile"
-        return "the messages wait in the source queue meanwhile"
-
     # -- how it ends
-    # ------------------------------------------------------------------------------------------------------------
 
     def _leave(self, source: Channel, target: Channel) -> None:
         """Cancel, wait for the last confirms, ack what is safe."""
@@ -488,7 +489,6 @@ class Session:
         """What a channel that the broker closed means for this queue."""
         if backup is not None and fault is backup.error:
             return Faulted(f'queue "{self.queue}": {fault}')
-        # Both sides are written to; what one says is not about the other.
         leg = self._beside is not None and fault is self._beside.error
         ledger, out = self._written[1 if leg else 0]
         if fault.code == 404 and self.way.kind is Kind.FORWARD and not leg:

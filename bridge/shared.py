@@ -84,11 +84,11 @@ class Learnt:
     cautious: bool = False
 
 
-def limit(terms: Terms, link: Link, learnt: Learnt) -> int:
-    """Most messages of a queue that may be in flight, by their bytes and by how many queues there are."""
+def limit(terms: Terms, queues: int, learnt: Learnt) -> int:
+    """Most messages of a queue that may be in flight, by their bytes and by how many queues share the window."""
     if learnt.cautious:
         return 1
-    most = min(share(terms.window, link.queues), learnt.fits)
+    most = min(share(terms.window, queues), learnt.fits)
     return most if learnt.search.prefetch is None else min(most, learnt.search.prefetch)
 
 

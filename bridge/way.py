@@ -51,6 +51,15 @@ class Way:
         """
         return not self.leg or (self.route is Route.DUAL and not self.terms.degrade)
 
+    @property
+    def meanwhile(self) -> str:
+        """Who has the messages of a queue that does not move."""
+        if self.kind is Kind.BACK:
+            return "the messages stay on the target meanwhile"
+        if self.link.leg is None and self.kind is Kind.FORWARD:
+            return "the old workers have the queue meanwhile"
+        return "the messages wait in the source queue meanwhile"
+
 
 @dataclass(frozen=True, slots=True)
 class Rest:

@@ -35,11 +35,7 @@ _NULL = ord("V")
 #: The names of two headers as they stand in a table, their length before them.
 _ETA = b"\x03eta"
 _TASK = b"\x04task"
-_THREE = _ETA[:1]
-#: What stands in the names of all headers that are cut.
-_X = b"x-"
-_C = b"C"
-#: Properties that decide whether a message can pass as it is: it has headers, and neither of the others.
+#: Properties that decide whether a message can pass as it is: headers must be there, and neither of the others.
 _LOOKED_AT = properties.HEADERS | properties.EXPIRATION | properties.USER_ID
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
@@ -191,14 +187,14 @@ class Relay:
                 find = wire.find
                 hit = find(_ETA, _LIST, stop)
                 # The fast path: a task of protocol 2 with one `eta`, nothing to cut, and a body that fits as it is.
-                # What is mostly not there is looked for by what rules it out: one letter is found fastest.
+                # One letter is found faster than two, and of `x-` the `x`, which rfind looks for, is the rarer one.
                 if (
                     hit < 0
                     or flags & _LOOKED_AT != properties.HEADERS
-                    or (find(_THREE, hit + 1, stop) >= 0 and find(_ETA, hit + 1, stop) >= 0)
+                    or (find(b"\x03", hit + 1, stop) >= 0 and find(_ETA, hit + 1, stop) >= 0)
                     or find(_TASK, _LIST, stop) < 0
-                    or (find(_X, _LIST, stop) >= 0 and _any(wire, stop, b"-death", b"-count"))
-                    or (find(_C, _LIST, stop) >= 0 and _any(wire, stop, b"\x02CC", b"\x03BCC"))
+                    or (wire.rfind(b"x-", _LIST, stop) >= 0 and _any(wire, stop, b"-death", b"-count"))
+                    or (find(b"C", _LIST, stop) >= 0 and _any(wire, stop, b"\x02CC", b"\x03BCC"))
                     or len(wire) >= frame_max
                 ):
                     delay = -1

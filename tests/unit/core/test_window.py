@@ -52,7 +52,7 @@ def test_full_speed_with_little_in_flight(lag: float, rate: float, scatter: floa
 
 
 def test_what_is_enough_at_first_is_enough_for_long() -> None:
-    looks = Pipe(Window(500), 0.001, 11_000.0).run(HOUR)
+    looks = Pipe(Window(2500), 0.001, 11_000.0).run(HOUR)
     larger = [size for _, size in looks if size > LEAST]
     # Each half minute or so a larger one is tried for two seconds, and left again.
     assert max(larger) == int(LEAST * STEP)
@@ -76,21 +76,21 @@ def test_a_pipe_that_becomes_shorter_gets_less() -> None:
 
 
 def test_a_queue_that_does_not_fill_it_changes_nothing() -> None:
-    window = Window(500)
-    assert [window.look(float(at), at * 200, 3, 500) for at in range(300)] == [LEAST] * 300
+    window = Window(2500)
+    assert [window.look(float(at), at * 200, 3, 2500) for at in range(300)] == [LEAST] * 300
 
 
 def looks(window: Window, rate: float, since: float, until: float) -> int:
     """A queue that fills its window at a constant rate, looked at four times a second."""
     at = since
     while at <= until:
-        size = window.look(at, int(at * rate), window.size, 500)
+        size = window.look(at, int(at * rate), window.size, 2500)
         at += 0.25
     return size
 
 
 def test_a_larger_one_that_is_not_faster_is_left() -> None:
-    window = Window(500)
+    window = Window(2500)
     assert looks(window, 1000.0, 0.0, TRIAL - 0.25) == LEAST, "it takes some seconds to know the speed"
     assert looks(window, 1000.0, TRIAL, TRIAL) == int(LEAST * STEP)
     assert looks(window, 1000.0, TRIAL + 0.25, 2 * TRIAL + 0.25) == LEAST
@@ -98,9 +98,9 @@ def test_a_larger_one_that_is_not_faster_is_left() -> None:
 
 
 def test_a_trial_ends_when_the_queue_is_not_full_any_more() -> None:
-    window = Window(500)
+    window = Window(2500)
     assert looks(window, 1000.0, 0.0, TRIAL) == int(LEAST * STEP)
-    assert window.look(TRIAL + 0.5, 2500, 20, 500) == LEAST
+    assert window.look(TRIAL + 0.5, 2500, 20, 2500) == LEAST
 
 
 @pytest.mark.parametrize("most", [1, 5, 40, 500])
@@ -111,7 +111,7 @@ def test_never_more_than_is_allowed(most: int) -> None:
 
 
 def test_the_limit_of_the_moment_holds_at_once() -> None:
-    window = Window(500)
+    window = Window(2500)
     pipe = Pipe(window, 0.1, 10_000.0)
     pipe.run(60)
     assert window.size > LEAST
@@ -119,7 +119,7 @@ def test_the_limit_of_the_moment_holds_at_once() -> None:
     assert pipe.run(1, limit=0)[-1][1] == 1, "one message may always be in flight"
     assert pipe.run(120)[-1][1] > LEAST
     # In the middle of a trial as well.
-    window = Window(500)
+    window = Window(2500)
     looks(window, 1000.0, 0.0, TRIAL)
     assert window.look(TRIAL + 0.25, 2250, window.size, 30) == 30
 
@@ -128,7 +128,7 @@ class Beside:
     """Backlogs that share one pipe, and a queue with little traffic beside them."""
 
     def __init__(self, queues: int = 1, lag: float = 0.001, rate: float = 11_000.0) -> None:
-        crowd = Crowd()
+        self.crowd = crowd = Crowd()
         self.backlogs = [Window(500, crowd) for _ in range(queues)]
         self.little = Window(500, crowd)
         self.lag = lag
@@ -198,10 +198,20 @@ def test_a_line_with_a_delay_gets_what_it_needs_all_the_same(queues: int) -> Non
 def test_the_end_of_a_backlog_is_not_little_traffic() -> None:
     crowd = Crowd()
     ending, other = Window(500, crowd), Window(500, crowd)
-    for at, (confirmed, fullest) in enumerate([(1000, 100), (2000, 100), (2050, 50), (2050, 0), (2050, 0)]):
+    for at, (confirmed, fullest) in enumerate([(1000, LEAST), (2000, LEAST), (2050, 50), (2050, 0), (2050, 0)]):
         ending.look(float(at), confirmed, fullest, 500)
         other.look(float(at), 1000 * at, other.size, 500)
         assert other.size >= LEAST
+
+
+def test_it_knows_how_many_are_busy() -> None:
+    beside = Beside(3)
+    assert beside.crowd.busy == 0
+    beside.run(3)
+    assert beside.crowd.busy == 3
+    for at in range(4, 8):
+        beside.crowd.look(beside.little, float(at + GONE), 5, full=False)
+    assert beside.crowd.busy == 0
 
 
 def test_a_queue_that_left_is_forgotten() -> None:
