@@ -97,7 +97,8 @@ def shovel(*, prefetch: int = PREFETCH, direct: bool = True, queues: int = 1) ->
 def local_shovel(*, queues: int = 1) -> Mover:
     """Return the Shovel without any protocol on either side (RabbitMQ 4.2 and later, both sides on one broker).
 
-    How many messages it has unconfirmed is not to be chosen: 4.3.6 refuses `src-prefetch-count` here.
+    How many messages it has unconfirmed is not to be chosen (it is 1000): 4.3.6 refuses `src-prefetch-count` here. Its
+    URIs are not connected to: they say who may do it, and without a user that is `guest`.
 
     Args:
         queues: over how many queues the load is spread.
@@ -108,11 +109,13 @@ def local_shovel(*, queues: int = 1) -> Mover:
         def value(queue: str) -> dict[str, Any]:
             return {
                 "src-protocol": "local",
-                "src-uri": _uri(vhosts, vhosts.old, direct=True),
+                "src-uri": vhosts.old.amqp,
                 "src-queue": queue,
+                "src-predeclared": True,
                 "dest-protocol": "local",
-                "dest-uri": _uri(vhosts, vhosts.new, direct=True),
+                "dest-uri": vhosts.new.amqp,
                 "dest-queue": queue,
+                "dest-predeclared": True,
                 "ack-mode": "on-confirm",
             }
 
