@@ -95,6 +95,10 @@ class Exits:
         refused: BridgeError | None = None
         try:
             self.warning = self._declare()
+            if self.warning is None:
+                # Each part was declared, and the broker said so each time: that is as good as asking again.
+                self.fault = None
+                return
         except BridgeError as fault:
             refused = fault
         try:
