@@ -114,7 +114,7 @@ test: brokers
 	$(MAKE) --no-print-directory guard ARGS=
 	$(MAKE) --no-print-directory real
 
-# An hour or more when it is not told what to measure (docs/reference/bench.md); what draws its charts is installed here and nowhere else.
+# Two hours or so when it is not told what to measure (docs/reference/bench.md); what draws its charts is installed here and nowhere else.
 bench: brokers
 	$(BIN)/python -c 'import pygal' 2>/dev/null || $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt \
 	    --no-build-isolation -e '.[lab,dev,charts]'
