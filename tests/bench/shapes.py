@@ -48,6 +48,8 @@ ETA_COUNT, TOP_COUNT = 20_000, 5_000
 #: The bridge with so many times fewer messages: the difference tells what one more message costs.
 FEW, FEWER = "bridge, a sixth of the messages", 6
 QUEUES = {"1 queue": 1, "10 queues": 10, "200 queues": 200}
+#: Messages of one run at scale 1: so many that what it takes to begin with each queue does not drown what they cost.
+QUEUES_COUNT = 120_000
 #: Messages of one run at scale 1 in the other studies.
 COUNT = 60_000
 #: What is aimed at: not behind the Shovel in any shape, and so much of what the brokers can carry.
@@ -121,15 +123,18 @@ def _eta(bench: Bench, world: World) -> Iterator[Sample]:
 def _further(less: Sample, few: int, more: Sample, many: int) -> dict[str, float]:
     """Return what a message beyond the first `few` takes: what it takes to begin with each queue is in both samples."""
     cost = more.values["cpu_us"] * many - less.values["cpu_us"] * few
-    found = {"more_us": cost / (many - few)}
-    # On a machine that is busy, few may have taken longer than many.
-    if (seconds := more.values["seconds"] - less.values["seconds"]) > 0:
+    seconds = more.values["seconds"] - less.values["seconds"]
+    found = {}
+    # Where there are not many of them, chance may have made the few cost more.
+    if cost > 0:
+        found["more_us"] = cost / (many - few)
+    if seconds > 0:
         found["more_rate"] = (many - few) / seconds
     return found
 
 
 def _queues(bench: Bench, world: World) -> Iterator[Sample]:
-    few, many = bench.size(COUNT // FEWER), bench.size(COUNT, 2000)
+    few, many = bench.size(QUEUES_COUNT // FEWER), bench.size(QUEUES_COUNT, 2000)
     for number in range(1, bench.rounds + 1):
         for shape, queues in QUEUES.items():
             part, whole = Load(few, queues=queues), Load(many, queues=queues)

@@ -25,8 +25,9 @@ def test_what_beginning_takes_falls_out_of_a_further_message() -> None:
     assert found == pytest.approx({"more_us": 10.0, "more_rate": 10_000.0})
 
 
-def test_without_a_difference_of_time_there_is_no_rate() -> None:
+def test_what_chance_made_negative_is_left_out() -> None:
     assert set(shapes._further(sample(20, 1.0), 1_000, sample(10, 0.9), 6_000)) == {"more_us"}
+    assert set(shapes._further(sample(100, 1.0), 1_000, sample(10, 1.1), 6_000)) == {"more_rate"}
 
 
 class Node:
