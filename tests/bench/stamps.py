@@ -247,9 +247,12 @@ def _not_called(_message: object) -> None:
 
 
 def _arrivals(sock: Any) -> Iterator[tuple[float, list[tuple[int, float]], int]]:
-    """Yield when a chunk came, number and moment of each message in it, and the last delivery tag."""
+    """Yield when a chunk came, number and moment of each message in it, and the last delivery tag.
+
+    A delivery counts with its header, and so does its tag: cut between the two, it would be acked twice.
+    """
     cutter = frames.Cutter()
-    tag = 0
+    tag = last = 0
     while chunk := sock.recv(frames.LARGEST):
         now = time.monotonic()
         buffer = cutter.feed(chunk)
@@ -263,8 +266,9 @@ def _arrivals(sock: Any) -> Iterator[tuple[float, list[tuple[int, float]], int]]
                 at = buffer.index(_MARK, start, stop)
                 moment = int(buffer[at + len(_MARK) : at + len(_MARK) + 12], 16) / 1e6
                 stamps.append((int(buffer[at - 8 : at], 16), moment))
+                last = tag
         if stamps:
-            yield now, stamps, tag
+            yield now, stamps, last
     raise LabError("the broker closed the consumer's connection")
 
 
