@@ -67,7 +67,7 @@ lint: $(STAMP)
 
 # Unit tests; the core must reach 100 % of its branches by them alone.
 unit: $(STAMP)
-	$(BIN)/pytest tests/unit --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest tests/unit -n 2 --cov --cov-report=term $(ARGS)
 
 # Made-up headers, deliveries, answers and bodies through the core: make fuzz ARGS="--cases 100000 --seed 2"
 fuzz: $(STAMP)
