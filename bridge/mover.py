@@ -226,7 +226,7 @@ class Mover:
             self._owner.verify(way)
             began = time.monotonic()
             most = limit(way.terms, link.queues, learnt)
-            pace = self._owner.pace(way, min(most, learnt.window.size))
+            pace = self._owner.pace(way, learnt.window.begin(most))
             session = Session(
                 self._owner.queue,
                 self._owner.number,

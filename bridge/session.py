@@ -366,7 +366,7 @@ class Session:
             return False
         learnt.cautious = False
         if not self._paced:
-            self._resize(source, min(learnt.window.size, limit(self.terms, self._link.queues, learnt)))
+            self._resize(source, learnt.window.begin(limit(self.terms, self._link.queues, learnt)))
         return True
 
     def _look(self, source: Channel, now: float) -> None:

@@ -73,8 +73,14 @@ class Window:
         self._next = 0.0
         self._since: tuple[float, int] | None = None
 
+    def begin(self, limit: int) -> int:
+        """The size of a subscription that begins, at most `limit`: what was learnt before, and not what was a limit."""
+        self.size = min(max(self.size, min(self._least, self.most)), limit)
+        self._before = self._since = None
+        return self.size
+
     def look(self, now: float, confirmed: int, fullest: int, limit: int) -> int:
-        """The size from now on; called about once a second.
+        """The size from now on; called about once a second. It grows only where it holds the queue back.
 
         Args:
             now: monotonic seconds.
@@ -91,14 +97,14 @@ class Window:
             self._before = self._since = None
             return self.size
         least = min(self._least, most)
-        if self.size < least:
-            # It was a limit that made it so small, and that is gone.
-            self.size = least
-            self._before = self._since = None
-            return self.size
         if self.size > most or not full:
             # Nothing can be learnt: the size is given, or it is not the window that holds the queue back.
             self.size = min(self._before[0] if self._before else self.size, most)
+            self._before = self._since = None
+            return self.size
+        if self.size < least:
+            # It was a limit that made it so small, and that is gone.
+            self.size = least
             self._before = self._since = None
             return self.size
         if self._since is None:

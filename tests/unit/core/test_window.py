@@ -204,6 +204,16 @@ def test_the_end_of_a_backlog_is_not_little_traffic() -> None:
         assert other.size >= LEAST
 
 
+def test_a_queue_begins_with_its_share_and_has_more_when_it_needs_it() -> None:
+    window = Window(2500)
+    assert window.begin(100) == 100
+    assert [window.look(float(at), at * 20, 3, 2500) for at in range(60)] == [100] * 60, "it does not need more"
+    assert window.look(60.0, 2000, 90, 2500) == LEAST
+    assert window.begin(1) == 1
+    assert window.begin(100) == 100, "what was a limit is not learnt"
+    assert window.begin(2500) == LEAST
+
+
 def test_it_knows_how_many_are_busy() -> None:
     beside = Beside(3)
     assert beside.crowd.busy == 0
