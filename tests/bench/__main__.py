@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bridge.errors import BridgeError, Exit, redact
 from bridge.lab.progress import reporter
+from tests.bench import page as pages
 from tests.bench.report import Report, kept
 from tests.bench.studies import STUDIES
 from tests.bench.study import Bench
@@ -41,7 +42,13 @@ _EPILOG = "Studies: " + ", ".join(_NAMES) + "."
 @click.option("--scale", type=click.FloatRange(0.001, 100), default=1.0, show_default=True, help="Times all sizes.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Keep the JSON in this file.")
 @click.option("--charts", "folder", type=click.Path(file_okay=False, path_type=Path), help="Draw charts into it.")
-@click.option("--draw", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Only draw this JSON.")
+@click.option(
+    "--draw",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Measure nothing, draw this JSON; repeatable.",
+)
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="With --draw: all tables as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, every run included, instead of tables.")
 def bench(
     only: tuple[str, ...],
@@ -51,15 +58,16 @@ def bench(
     scale: float,
     out: Path | None,
     folder: Path | None,
-    draw: Path | None,
+    draw: tuple[Path, ...],
+    page: Path | None,
     as_json: bool,
 ) -> int:
     """Measure the bridge on real brokers, beside everything that could be used instead.
 
     Without --only all studies run, each in the worlds that it is about.
     """
-    if draw is not None:
-        return _drawn(draw, folder)
+    if draw or page:
+        return _drawn(draw, folder, page)
     chosen = tuple(_NAMES[name] for name in dict.fromkeys(only)) if only else STUDIES
     report = Report(chosen, runs, scale)
     # Without a terminal nobody wraps lines: wide enough for any row.
@@ -123,11 +131,15 @@ def _failed(report: Report, study: str, world: str, fault: Exception) -> None:
         click.echo(f"hint: {redact(hint)}", err=True)
 
 
-def _drawn(file: Path, folder: Path | None) -> int:
-    if folder is None:
-        raise click.UsageError("--draw takes --charts FOLDER as well")
+def _drawn(files: tuple[Path, ...], folder: Path | None, page: Path | None) -> int:
+    if not files or (folder is None and page is None):
+        raise click.UsageError("--draw takes --charts FOLDER or --page FILE as well, and --page takes --draw")
     try:
-        _draw(kept(file), folder)
+        samples = [sample for file in files for sample in kept(file)]
+        if folder is not None:
+            _draw(samples, folder)
+        if page is not None:
+            page.write_text(pages.page([json.loads(file.read_text()) for file in files], STUDIES))
     except ValueError as fault:
         raise click.UsageError(str(fault)) from fault
     return Exit.DONE

@@ -90,7 +90,7 @@ class Report:
         table.add_column("who")
         for title in (*(column.title for column in columns), "load average"):
             table.add_column(title, justify="right")
-        for shape, row in _rows(found):
+        for shape, row in rows(found):
             mine = [sample for sample in found if (sample.shape, sample.row) == (shape, row)]
             cells = [(spread(mine, column.key), column.digits) for column in columns]
             load = max(sample.load for sample in mine)
@@ -98,7 +98,7 @@ class Report:
                 shape, row, *(figure.text(digits) if figure else "" for figure, digits in cells), f"{load:.1f}"
             )
         console.print(table)
-        for text in self._aims_met(study, world, found):
+        for text in aims_met(study, world, found):
             console.print(text, highlight=False)
         if (took := self.took.get(study.name, {}).get(world)) is not None:
             console.print(f"  {len(found)} runs in {took:.0f} s", highlight=False)
@@ -106,20 +106,13 @@ class Report:
     def _of(self, study: Study) -> list[Sample]:
         return [sample for sample in self.samples if sample.study == study.name]
 
-    def _aims_met(self, study: Study, world: str, found: list[Sample]) -> Iterable[str]:
-        for aim, shape, figure in _aimed(study, world, found):
-            what = f"{aim.row}, {shape}: {_title(study, aim.value)}"
-            if aim.than is not None:
-                what += f" / {aim.than}" + (f", {aim.than_shape}" if aim.than_shape else "")
-            yield f"  {'yes' if aim.met(figure.median) else 'NO '}  {what}: {figure.text(2)}, aim {aim.text()}"
-
     def _study(self, study: Study) -> dict[str, Any]:
         mine = self._of(study)
         worlds = list(dict.fromkeys(sample.world for sample in mine))
         figures, aims = [], []
         for world in worlds:
             here = [sample for sample in mine if sample.world == world]
-            for shape, row in _rows(here):
+            for shape, row in rows(here):
                 same = [sample for sample in here if (sample.shape, sample.row) == (shape, row)]
                 keys = dict.fromkeys(key for sample in same for key in sample.values)
                 values = {key: asdict(figure) for key in keys if (figure := spread(same, key))}
@@ -168,7 +161,16 @@ def kept(file: Path) -> list[Sample]:
         raise ValueError(f"{file} is not a report of the benchmarks: {fault!r}") from fault
 
 
-def _rows(samples: Iterable[Sample]) -> list[tuple[str, str]]:
+def aims_met(study: Study, world: str, found: list[Sample]) -> Iterable[str]:
+    """Say of each aim what was seen of it in a world, and whether that is enough."""
+    for aim, shape, figure in _aimed(study, world, found):
+        what = f"{aim.row}, {shape}: {_title(study, aim.value)}"
+        if aim.than is not None:
+            what += f" / {aim.than}" + (f", {aim.than_shape}" if aim.than_shape else "")
+        yield f"  {'yes' if aim.met(figure.median) else 'NO '}  {what}: {figure.text(2)}, aim {aim.text()}"
+
+
+def rows(samples: Iterable[Sample]) -> list[tuple[str, str]]:
     """Return shapes and rows in the order in which they were first measured, shape by shape."""
     shapes = list(dict.fromkeys(sample.shape for sample in samples))
     found = dict.fromkeys((sample.shape, sample.row) for sample in samples)

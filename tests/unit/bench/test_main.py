@@ -58,4 +58,4 @@ def test_a_study_that_fails_leaves_the_others(capsys: pytest.CaptureFixture[str]
 def test_drawing_needs_a_folder() -> None:
     said = CliRunner().invoke(command.bench, ["--draw", __file__])
     assert said.exit_code == 2
-    assert "--draw takes --charts FOLDER as well" in said.output
+    assert "--draw takes --charts FOLDER or --page FILE as well" in said.output

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from tests.bench.page import page
 from tests.bench.report import Report, kept
 from tests.bench.study import CPU, RATE, Aim, Sample, Study
 
@@ -62,6 +63,21 @@ def test_what_is_kept_has_every_run_and_is_read_again(tmp_path: Path) -> None:
     assert {"machine", "versions", "made", "failed"} <= set(found)
     assert [aim["met"] for aim in found["studies"]["movers"]["aims"]] == [True, False]
     assert found["studies"]["movers"]["figures"][1]["values"] == {"rate": {"median": 50, "least": 50, "most": 50}}
+
+
+def test_the_page_has_conditions_medians_and_aims() -> None:
+    text = page([report().as_json()], (STUDY,))
+    assert "## movers, 3.10->4.3\n\nWho moves how fast.\n\nRabbitMQ 3.10.8 and 4.3.6; " in text
+    assert "| 1 KiB | bridge | 110 (100-120) | 9.0 | 0.5 |" in text
+    assert "- NO   bridge, 1 KiB: messages/s: 110.00 (100.00-120.00), aim >= 1000" in text
+
+
+def test_the_later_of_two_reports_counts() -> None:
+    before, after = report().as_json(), report()
+    after.samples = after.samples[2:]
+    text = page([after.as_json() | {"made": "2031-01-01T00:00:00+00:00"}, before], (STUDY,))
+    assert "| 1 KiB | bridge | 120 | 9.0 | 0.5 |" in text
+    assert text.count("## movers") == 1
 
 
 def test_another_file_is_no_report(tmp_path: Path) -> None:
