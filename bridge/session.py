@@ -50,7 +50,7 @@ MOST_RETURNS = 10
 TICK = 1.0
 #: The same where nothing moves: whatever happens to it wakes it, and a thousand queues that look every second do
 #: nothing else.
-QUIET = 30.0
+QUIET = 120.0
 #: The same where acks are held back to keep a rate. Only there: a thousand queues that look so often do nothing else.
 PACED_TICK = 0.05
 #: Seconds after which a subscription ends and begins anew when acks are held back: nothing stays unacked for a minute.
