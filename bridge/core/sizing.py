@@ -21,18 +21,18 @@ from typing import Any
 #: Bytes of a message on the wire, and messages a second of that size.
 SPEEDS: tuple[tuple[int, float], ...] = (
     (300, 12_000.0),
-    (1024, 11_000.0),
-    (16_384, 4_500.0),
-    (1_048_576, 180.0),
+    (1024, 8_000.0),
+    (16_384, 3_600.0),
+    (1_048_576, 170.0),
 )
-#: How many times what a due message costs one that goes into the ladder costs when it is moved; a day ahead. Before
-#: RabbitMQ 4.0 topic exchanges are slower.
-LADDER_COST, LADDER_COST_BEFORE_4 = 1.5, 3.0
+#: How many times what a due message costs one that goes into the ladder costs when it is moved; a day ahead. Topic
+#: exchanges are slower before: 4.2 times on RabbitMQ 4.0, 3.1 times on 3.10.
+LADDER_COST, LADDER_COST_BEFORE_4_3 = 1.3, 4.0
 #: How many times what a message costs it costs with a copy in the backup's stream.
-BACKUP_COST = 1.6
+BACKUP_COST = 1.3
 #: Microseconds of processor time for a message, and for each KiB of it: of the daemon; of both brokers together, with
 #: one node each. The part of the latter that is the new one's, and that each further copy of a queue costs again.
-DAEMON_CPU, BROKERS_CPU, TARGET_PART = (10.0, 2.5), (150.0, 5.5), 0.6
+DAEMON_CPU, BROKERS_CPU, TARGET_PART = (16.0, 2.0), (168.0, 6.0), 0.6
 #: Bytes on the wire that a task has beside its body: properties and headers of Celery 5 (protocol 2), frames.
 ENVELOPE = 640
 #: Bytes that a node of the target has on disk and in memory beside what was on the wire, for each message it keeps.
@@ -144,7 +144,7 @@ class Assumptions:
     eta_shares: tuple[tuple[str, float], ...] = ()
     ahead: int = AHEAD
     backup: bool = False
-    version: tuple[int, ...] = (4,)
+    version: tuple[int, ...] = (4, 3)
     nodes: int = 1
 
     def share_of(self, queue: str) -> float:
@@ -362,7 +362,7 @@ class _Load:
 
 
 def _due_cost(size: int, eta_share: float, assumed: Assumptions) -> float:
-    ladder = LADDER_COST if assumed.version >= (4,) else LADDER_COST_BEFORE_4
+    ladder = LADDER_COST if assumed.version >= (4, 3) else LADDER_COST_BEFORE_4_3
     return seconds_each(size) * (1 + eta_share * (ladder - 1)) * (BACKUP_COST if assumed.backup else 1.0)
 
 

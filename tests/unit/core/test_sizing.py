@@ -74,7 +74,8 @@ def test_eta_version_and_backup_cost_more() -> None:
 
     due = rate()
     assert due / rate(eta_share=1.0) == pytest.approx(sizing.LADDER_COST)
-    assert due / rate(eta_share=1.0, version=(3, 13, 7)) == pytest.approx(sizing.LADDER_COST_BEFORE_4)
+    for before in ((3, 13, 7), (4, 0, 5)):
+        assert due / rate(eta_share=1.0, version=before) == pytest.approx(sizing.LADDER_COST_BEFORE_4_3)
     assert due / rate(eta_share=0.5) == pytest.approx((1 + sizing.LADDER_COST) / 2)
     assert due / rate(backup=True) == pytest.approx(sizing.BACKUP_COST)
     assert rate(eta_shares=(("mail", 1.0),)) == pytest.approx(rate(eta_share=1.0))
