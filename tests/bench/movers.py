@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from bridge.errors import LabError
+from bridge.errors import BridgeError, LabError
 from tests.bench.cost import peak_memory, process_time
 from tests.bench.load import QUEUE
 from tests.support.daemon import READY_WITHIN, Daemon, takeover
@@ -104,11 +104,22 @@ def bridge(
             except AssertionError as fault:
                 raise LabError(str(fault)) from fault
             except LabError as fault:
-                raise LabError(str(fault), hint=f"the daemon's last lines:\n{daemon.quote()}") from fault
+                raise LabError(
+                    str(fault), hint=f"{_at_rest(daemon)}the daemon's last lines:\n{daemon.quote()}"
+                ) from fault
             finally:
                 daemon.kill()
 
     return ready
+
+
+def _at_rest(daemon: Daemon) -> str:
+    """Say which queues do not move and why, as far as the daemon answers."""
+    try:
+        queues = daemon.status()["queues"]
+    except (BridgeError, AssertionError) as fault:
+        return f"the daemon does not answer: {fault}\n"
+    return "".join(f"{one['name']}: {one['state']}, {one['why']}\n" for one in queues if one["state"] != "moving")
 
 
 class Program:
