@@ -18,7 +18,7 @@ from bridge.core.copies import Backup, Copies
 from bridge.core.counts import Counts
 from bridge.core.legs import Leg
 from bridge.core.pace import Budget, Free
-from bridge.core.relay import Destination, Outbox, Relay
+from bridge.core.relay import Delivery, Destination, Outbox, Relay
 from bridge.core.split import Everything
 from bridge.core.wires import SourceWire, TargetWire
 from tests.support.wire import header, shortstr, table, task_headers
@@ -115,8 +115,9 @@ SHAPES = (
 class Burdened(Relay):
     """Does a little more for each message than needed: what a careless change comes to."""
 
-    def deliver(self, tag: int, redelivered: int, wire: bytes, *rest: Any) -> None:
-        super().deliver(tag, redelivered, bytes(bytearray(wire)), *rest)
+    def deliver_all(self, run: list[Delivery], *rest: Any) -> None:
+        copied = [(tag, again, bytes(bytearray(wire)), size, flags) for tag, again, wire, size, flags in run]
+        super().deliver_all(copied, *rest)
 
 
 #: The second of them, dearer on purpose: the guard sees it at every run, or it is broken.
