@@ -91,7 +91,8 @@ def queue(item: Mapping[str, Any]) -> Queue:
     arguments = _arguments(item)
     return Queue(
         name=item["name"],
-        type=item.get("type") or "classic",
+        # A busy broker may leave out what it has to ask the queue for; with what it was declared is always there.
+        type=str(item.get("type") or arguments.get("x-queue-type") or "classic"),
         durable=item["durable"],
         exclusive=bool(item.get("exclusive")),
         auto_delete=item["auto_delete"],

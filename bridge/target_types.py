@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,10 @@ from typing import Any
 
 from gevent.lock import RLock
 
+from bridge.errors import BridgeError
 from bridge.management import Management, path
+
+log = logging.getLogger("bridge.target_types")
 
 #: Seconds within which a second question makes a listing worth its while.
 SOON = 1.0
@@ -54,8 +58,13 @@ class TargetTypes:
             now = self._clock()
             soon, self._asked = now - self._asked < SOON, now
             if soon and now - self._listed_at >= FRESH:
-                self._listed = dict(self._api.pages(path("queues", self._vhost), _read, _COLUMNS))
-                self._listed_at = now
+                try:
+                    self._listed = dict(self._api.pages(path("queues", self._vhost), _read, _COLUMNS))
+                    self._listed_at = now
+                except BridgeError as fault:
+                    # A broker that is too busy for a listing may answer for one queue all the same.
+                    log.debug("target queues are asked for one by one: %s", fault)
+                    self._asked = -math.inf
             if now - self._listed_at < FRESH and self._listed.get(name) == "quorum":
                 return "quorum"
         queue = self._api.queue(self._vhost, name)

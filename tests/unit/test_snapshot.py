@@ -95,6 +95,12 @@ def test_a_level_of_the_ladder_says_what_is_due_and_stays():
     assert (queue.leader, queue.members, queue.online) == ("new-1@localhost",) + (("new-1@localhost",),) * 2
 
 
+def test_a_queue_whose_type_is_left_out_has_the_one_it_was_declared_with():
+    without = {name: value for name, value in LEVEL.items() if name != "type"}
+    assert snapshot.queue(without).type == "quorum"
+    assert snapshot.queue({**without, "arguments": {}}).type == "classic"
+
+
 def test_a_queue_without_a_report_has_defaults():
     queue = snapshot.queue(FRESH_4_0)
     assert (queue.ready, queue.unacked, queue.consumers, queue.message_bytes, queue.published) == (0, 0, 0, 0, None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bridge.core.topology import Queue
+from bridge.errors import Unreachable
 from bridge.target_types import FRESH, SOON, TargetTypes
 
 
@@ -47,6 +48,18 @@ def test_many_questions_are_one_listing():
     types = types_of(api, now)
     assert [types.of(name) for name in ("q1", "q2", "q3")] == ["quorum"] * 3
     assert api.asked == ["q1", "*"]
+
+
+def test_a_listing_that_fails_keeps_no_gate_closed():
+    class Busy(Api):
+        def pages(self, path: str, read: Callable[[Any], Any], columns: str) -> Iterator[Any]:
+            self.asked.append("*")
+            raise Unreachable("target: no answer within 10 s")
+
+    api, now = Busy(q1="quorum", q2="quorum", q3="quorum"), [10.0]
+    types = types_of(api, now)
+    assert [types.of(name) for name in ("q1", "q2", "q3")] == ["quorum"] * 3
+    assert api.asked == ["q1", "*", "q2", "q3"], "and is not tried again for each queue"
 
 
 def test_what_would_close_a_gate_is_looked_up_again():
