@@ -41,16 +41,16 @@ TAG = "bridge"
 #: while bytes still go out to the target, but so that nothing is unacked for a minute.
 LAST_CONFIRMS = 20.0
 AT_MOST = 50.0
-#: Seconds between two looks at our exit from the ladder while a queue moves.
+#: Seconds between two looks at our exit from the ladder while a queue moves; every QUIET seconds while nothing does.
 EXIT_WATCH = 10.0
 #: Times that a message may have come back to a quorum queue before it is set apart: from 4.0 on a broker drops it, or
 #: dead-letters it, after 20 (semantics.md, 7.3), and each fault on the way back is one.
 MOST_RETURNS = 10
 #: Seconds between looks at a subscription in which something moves (`Subscription.sample` wakes it), or may soon.
 TICK = 1.0
-#: The same where nothing moves: whatever happens to it wakes it, and a thousand queues that look every second do
-#: nothing else.
-QUIET = 120.0
+#: The same where nothing moves: whatever happens to it wakes it, and only its exit from the ladder is looked at. A
+#: thousand queues that look every second do nothing else.
+QUIET = 30.0
 #: The same where acks are held back to keep a rate. Only there: a thousand queues that look so often do nothing else.
 PACED_TICK = 0.05
 #: Seconds after which a subscription ends and begins anew when acks are held back: nothing stays unacked for a minute.
@@ -298,7 +298,7 @@ class Session:
         """Stay subscribed until there is a reason to leave; an exception is the reason of a fault."""
         relay, learnt = self.relay, self._learnt
         verified = looked = time.monotonic()
-        through = verified_through = self._through
+        through = self._through
         while True:
             self._wake.wait(self._tick)
             self._wake.clear()
@@ -323,12 +323,11 @@ class Session:
                 return
             if self._exit_fault is not None:
                 raise self._exit_fault
-            # Not while nothing moves: the exit is looked at when it begins to matter again.
-            moved = through != verified_through or len(relay.ledger) > 0
-            if self.way.kind is Kind.FORWARD and moved and now - verified > EXIT_WATCH:
+            # Also while nothing moves: what waits in the ladder needs its exit when it is due.
+            if self.way.kind is Kind.FORWARD and now - verified > EXIT_WATCH:
                 # In a greenlet of its own: a target that falls silent must be noticed meanwhile.
                 gevent.spawn(self._look_at_exit)
-                verified, verified_through = now, through
+                verified = now
             steady = learnt.search.prefetch is None and not learnt.cautious and not self._paced
             if steady and now - looked >= TICK:
                 looked = now
