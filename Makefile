@@ -114,10 +114,8 @@ test: brokers
 	$(MAKE) --no-print-directory guard ARGS=
 	$(MAKE) --no-print-directory real
 
-# Two hours or so when it is not told what to measure (docs/reference/bench.md); what draws its charts is installed here and nowhere else.
+# Two hours or so when it is not told what to measure (docs/reference/bench.md).
 bench: brokers
-	$(BIN)/python -c 'import pygal' 2>/dev/null || $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt \
-	    --no-build-isolation -e '.[lab,dev,charts]'
 	exec $(BIN)/python -m tests.bench $(ARGS)
 
 # Every fault in every world, about an hour; the table of docs/explanation/guarantees-table.md is what it prints. ARGS="--only cut --world 3.10,4.3"

@@ -376,6 +376,7 @@ class Session:
             self._began = now
         if self._link.budget.much(relay.ledger.bytes):
             learnt.fits = max(1, len(relay.ledger) * 3 // 4)
+        # Shared with those that fill theirs: who will is not known when a subscription begins.
         most = limit(self.terms, max(1, self._shared.crowd.busy), learnt)
         size = learnt.window.look(now, self._counts.confirmed, relay.fullest, most)
         relay.fullest = 0
@@ -488,6 +489,7 @@ class Session:
         """What a channel that the broker closed means for this queue."""
         if backup is not None and fault is backup.error:
             return Faulted(f'queue "{self.queue}": {fault}')
+        # Both sides are written to; what one says is not about the other.
         leg = self._beside is not None and fault is self._beside.error
         ledger, out = self._written[1 if leg else 0]
         if fault.code == 404 and self.way.kind is Kind.FORWARD and not leg:

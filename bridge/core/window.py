@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Fewest that are tried, and the first: full speed over loopback. A fifth of it loses a third of the speed, for chunks
-#: become small, and each costs the daemon and both brokers a wake-up.
+#: Fewest that are tried, and the first: full speed over loopback. With fewer, chunks become small, and each costs the
+#: daemon and both brokers a wake-up.
 LEAST = 500
 #: Seconds for which a size is measured.
 TRIAL = 2.0

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from tests.bench import charts
 from tests.bench.page import page
 from tests.bench.report import Report, kept
 from tests.bench.study import CPU, RATE, Aim, Sample, Study
@@ -87,9 +88,6 @@ def test_another_file_is_no_report(tmp_path: Path) -> None:
 
 
 def test_charts_stand_alone_and_stay_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("pygal", reason="charts are drawn by the extra of that name")
-    from tests.bench import charts
-
     files = charts.draw(report().samples, tmp_path / "charts")
     assert [file.name for file in files] == ["movers.svg"]
     text = files[0].read_text()
