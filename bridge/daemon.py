@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
@@ -160,11 +160,13 @@ class Daemon:
         statsd = config.metrics.statsd
         self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
         #: What may be read over the doors: the name in the path, and what answers.
-        self.looks = {
+        self.looks: dict[str, Callable[..., Any]] = {
             "status": self.control.snapshot,
             "duplicates": self.control.duplicates,
             "certify": self.ending.certify,
         }
+        #: The same for what is not JSON: the path, and what gives status code, content type and text.
+        self.texts: dict[str, Callable[[], tuple[int, str, str]]] = {}
         if self.old_side is not None:
             self.looks["old-side"] = self.old_side.as_json
         self.control.lost_features = self.discovery.lost_features()
@@ -223,7 +225,7 @@ class Daemon:
             # What waits in the queues comes first: the doors take their time to open.
             if self.standing.active:
                 self._gates_asked.wait(FIRST)
-            doors.answer(self.control, self.looks)
+            doors.answer(self.control, self.looks, self.texts)
             # What is there now stays: it is not looked through again and again, which would hold messages up.
             gc.freeze()
             gc.enable()

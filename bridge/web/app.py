@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from flask import Flask, g, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -29,7 +30,11 @@ log = logging.getLogger("bridge.web")
 #: Bytes of a body: every queue name of a large installation, many times over.
 LARGEST_BODY = 64 * 1024
 #: What is read without changing anything: the name in the path, and what answers.
-Looks = Mapping[str, Callable[[], Any]]
+Looks = Mapping[str, Callable[..., Any]]
+#: What is answered in another form than JSON: the path, and what gives the status code, the content type and the text.
+Texts = Mapping[str, Callable[[], tuple[int, str, str]]]
+#: Looks that are told the `queue` of the query, None where it has none.
+OF_QUEUE = frozenset(("history",))
 
 _STATUS: tuple[tuple[type[BridgeError], HTTPStatus], ...] = (
     (BadRequest, HTTPStatus.BAD_REQUEST),
@@ -61,13 +66,14 @@ class Verbs(Protocol):
     ) -> list[Answer]: ...
 
 
-def app(verbs: Verbs, looks: Looks, access: Access) -> Flask:
+def app(verbs: Verbs, looks: Looks, access: Access, texts: Texts = MappingProxyType({})) -> Flask:
     """The routes of the admin door.
 
     Args:
         verbs: carries out what is asked.
         looks: what may be read.
         access: who may do what over TCP.
+        texts: what may be read and is not JSON.
     """
     flask = Flask("bridge", static_folder=None)
     flask.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
@@ -79,7 +85,9 @@ def app(verbs: Verbs, looks: Looks, access: Access) -> Flask:
         g.asker = access.asker(request)
 
     for name, look in looks.items():
-        flask.add_url_rule(f"/api/{name}", name, _answering(look), methods=["GET"])
+        flask.add_url_rule(f"/api/{name}", name, _answering(look, of_queue=name in OF_QUEUE), methods=["GET"])
+    for path, text in texts.items():
+        flask.add_url_rule(path, path, _telling(text), methods=["GET"])
     for name in VERBS:
         flask.add_url_rule(f"/api/{name}", name, _asking(verbs, name), methods=["POST"])
 
@@ -106,8 +114,18 @@ def app(verbs: Verbs, looks: Looks, access: Access) -> Flask:
     return flask
 
 
-def _answering(look: Callable[[], Any]) -> Callable[[], ResponseReturnValue]:
+def _answering(look: Callable[..., Any], *, of_queue: bool) -> Callable[[], ResponseReturnValue]:
+    if of_queue:
+        return lambda: jsonify(look(request.args.get("queue")))
     return lambda: jsonify(look())
+
+
+def _telling(give: Callable[[], tuple[int, str, str]]) -> Callable[[], ResponseReturnValue]:
+    def tell() -> ResponseReturnValue:
+        code, kind, text = give()
+        return Response(text, code, content_type=kind)
+
+    return tell
 
 
 def _asking(verbs: Verbs, name: str) -> Callable[[], ResponseReturnValue]:

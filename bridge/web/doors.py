@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gevent import pywsgi
@@ -13,7 +14,7 @@ from bridge.web import socket as unix
 from bridge.web import tcp
 
 if TYPE_CHECKING:
-    from bridge.web.app import Looks, Verbs
+    from bridge.web.app import Looks, Texts, Verbs
 
 log = logging.getLogger("bridge.web")
 
@@ -36,14 +37,14 @@ class Doors:
             self.close()
             raise
 
-    def answer(self, verbs: Verbs, looks: Looks) -> None:
+    def answer(self, verbs: Verbs, looks: Looks, texts: Texts = MappingProxyType({})) -> None:
         """Answer requests from now on."""
         # Flask takes a tenth of a second to import: by now the queues are on their way.
         from bridge.web.access import Access
         from bridge.web.app import app
         from bridge.web.server import serve
 
-        flask = app(verbs, looks, Access(self._admin.listen, self._admin.token))
+        flask = app(verbs, looks, Access(self._admin.listen, self._admin.token), texts)
         self._servers = [serve(listener, flask) for listener in self._listeners]
         if self._admin.listen is not None:
             may = "the token changes things" if self._admin.token else "to look only, without admin.token"

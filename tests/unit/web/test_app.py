@@ -214,3 +214,20 @@ def test_no_page_elsewhere_is_let_in(client: FlaskClient) -> None:
     for method in (client.get, client.options):
         told = method("/api/status", headers={"Origin": "http://evil.example"})
         assert not [name for name in told.headers.keys() if name.startswith("Access-Control-")]  # noqa: SIM118
+
+
+def test_texts_are_answered_as_they_are(control: FakeControl) -> None:
+    texts = {
+        "/metrics": lambda: (200, "text/plain; version=0.0.4", "a 1\n"),
+        "/livez": lambda: (503, "text/plain", "stuck\n"),
+    }
+    client = app(control, {}, Access(None, None), texts).test_client()
+    told = client.get("/metrics", headers={"Host": "127.0.0.1"})
+    assert (told.status_code, told.content_type, told.text) == (200, "text/plain; version=0.0.4", "a 1\n")
+    assert client.get("/livez", headers={"Host": "127.0.0.1"}).status_code == 503
+
+
+def test_a_look_at_the_history_is_told_the_queue(control: FakeControl) -> None:
+    client = app(control, {"history": lambda queue: {"queue": queue}}, Access(None, None)).test_client()
+    assert client.get("/api/history?queue=a%20b", headers={"Host": "127.0.0.1"}).json == {"queue": "a b"}
+    assert client.get("/api/history", headers={"Host": "127.0.0.1"}).json == {"queue": None}
