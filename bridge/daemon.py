@@ -41,6 +41,7 @@ from bridge.discovery import Discovery
 from bridge.doubles import Doubles
 from bridge.ending import LOOK, ending
 from bridge.errors import BridgeError, ConfigError, Exit
+from bridge.exit_watch import ExitWatch
 from bridge.export import exporter
 from bridge.hooks import Hooks
 from bridge.ladder_back import LadderBack
@@ -134,6 +135,7 @@ class Daemon:
             target_type=TargetTypes(target, config.target.amqp[0].vhost).of,
             set_apart=setter(exporter(Path(config.export.folder)), lambda: self.link),
             doubles=self.doubles,
+            look_at_exit=ExitWatch(target, config.target.amqp[0].vhost, self.exits.bind).look,
             budget=self._budget,
             stream=self._stream(),
         )

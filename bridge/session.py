@@ -298,7 +298,7 @@ class Session:
         """Stay subscribed until there is a reason to leave; an exception is the reason of a fault."""
         relay, learnt = self.relay, self._learnt
         verified = looked = time.monotonic()
-        through = self._through
+        through = seen = self._through
         while True:
             self._wake.wait(self._tick)
             self._wake.clear()
@@ -323,11 +323,11 @@ class Session:
                 return
             if self._exit_fault is not None:
                 raise self._exit_fault
-            # Also while nothing moves: what waits in the ladder needs its exit when it is due.
+            # Also while nothing moves: what waits in the ladder needs its exit when it is due. Then a listing will do.
             if self.way.kind is Kind.FORWARD and now - verified > EXIT_WATCH:
                 # In a greenlet of its own: a target that falls silent must be noticed meanwhile.
-                gevent.spawn(self._look_at_exit)
-                verified = now
+                gevent.spawn(self._look_at_exit, quiet=through == seen)
+                verified, seen = now, through
             steady = learnt.search.prefetch is None and not learnt.cautious and not self._paced
             if steady and now - looked >= TICK:
                 looked = now
@@ -351,9 +351,9 @@ class Session:
             return self._counts.confirmed
         return relay.taken - len(relay.ledger) - self._set_apart_count
 
-    def _look_at_exit(self) -> None:
+    def _look_at_exit(self, *, quiet: bool) -> None:
         try:
-            self._shared.exits.bind(self.way.writes)
+            (self._shared.look_at_exit if quiet else self._shared.exits.bind)(self.way.writes)
         except BridgeError as fault:
             self._exit_fault = fault
             self._wake.set()

@@ -52,6 +52,8 @@ class Shared:
     #: Sets a message of a queue apart, and says where; an error leaves it with the source.
     set_apart: Callable[[Link, str, Held], str]
     doubles: Doubles
+    #: Sees that the exit of a quiet queue is still bound, by the name of its target queue.
+    look_at_exit: Callable[[str], None]
     #: Bytes in flight of all queues.
     budget: Budget = dataclasses.field(default_factory=lambda: Budget(1 << 62))
     #: Messages a second of all queues together; who changes it wakes the queues.

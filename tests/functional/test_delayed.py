@@ -19,6 +19,7 @@ from bridge.config_sections import Broker
 from bridge.core import ladder
 from bridge.delayed import Exits
 from bridge.errors import Refused, Unreachable
+from bridge.exit_watch import ExitWatch
 from tests.support.brokers import Side, Vhosts
 from tests.support.peers import Admin, Peer, as_user
 
@@ -119,6 +120,33 @@ def test_an_exit_is_bound_once_and_beside_celery_s_own(side: Side, exits: Exits)
         ours = (ladder.DELIVERY_EXCHANGE, "a.q1", ladder.exit_pattern("a.q1"))
         assert {one for one in bindings(side) if one[:2] == ours[:2]} == {ours}
         assert (ladder.DELIVERY_EXCHANGE, "shop", "#.a.q1") in bindings(side)
+
+
+def test_exits_of_quiet_queues_are_listed_and_only_missing_ones_are_bound(side: Side, exits: Exits):
+    exits.ensure_ladder()
+    bound: list[str] = []
+
+    def bind(queue: str) -> None:
+        bound.append(queue)
+        exits.bind(queue)
+
+    with Peer(side.amqp) as peer:
+        names = ("q1", "a.q1", "ünïq %2F #")
+        for name in names:
+            peer.quorum(name)
+            exits.bind(name)
+        broker = Broker.model_validate({"amqp": side.amqp, "api": side.api})
+        api = sides.management("target", broker)
+        watch = ExitWatch(api, side.vhost, bind)
+        for name in names:
+            watch.look(name)
+        assert bound == []
+        peer.channel.queue_unbind("a.q1", ladder.DELIVERY_EXCHANGE, ladder.exit_pattern("a.q1"))
+        watch = ExitWatch(api, side.vhost, bind)
+        for name in names:
+            watch.look(name)
+        assert bound == ["a.q1"]
+        assert (ladder.DELIVERY_EXCHANGE, "a.q1", ladder.exit_pattern("a.q1")) in bindings(side)
 
 
 def test_a_queue_or_a_ladder_that_is_missing_is_said_and_the_next_question_is_answered(side: Side, exits: Exits):

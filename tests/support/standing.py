@@ -94,7 +94,7 @@ def shared_with(exits: FakeExits) -> Shared:
     def refuse(*_: object) -> Any:
         raise AssertionError("nothing moves here")
 
-    return Shared(cast("Exits", exits), lambda _: "quorum", refuse, Doubles())
+    return Shared(cast("Exits", exits), lambda _: "quorum", refuse, Doubles(), refuse)
 
 
 def standing(
