@@ -1,10 +1,13 @@
 """From the text of a YAML file to a tree of plain values, secrets filled in, with every fault found on the way.
 
-1. `${NAME}` anywhere in a text value is the environment's. Unset and empty are faults, never an empty password.
+1. `${NAME}` anywhere in a text value is the environment's; what is not set there is the content of the file NAME in the
+   folder that CREDENTIALS_DIRECTORY names, less one newline at the end: systemd's LoadCredential= and the secrets of
+   containers are such folders (systemd.exec(5), credentials). Absent and empty are faults, never an empty password.
    `$${` is a plain `${`.
 2. Inside a URL such a value stands for itself: it is percent-encoded, so a password may hold `@ : / #`. It is left as
    it is where it names the host, or begins the value (then it is the URL, or its scheme).
-3. A value that is `file:/path` as a whole is the content of that file, less one newline at the end.
+3. A value that is `file:/path` as a whole is the content of that file, less one newline at the end. In the path
+   `${NAME}` stands for itself: `file:${CREDENTIALS_DIRECTORY}/name`.
 4. Faults never show a value that came from outside of the file: they show the file's own text.
 """
 
@@ -26,6 +29,8 @@ from bridge.errors import Fault
 Location = tuple[str | int, ...]
 
 _REFERENCE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bad>\$\{[^}]*\}?)", re.ASCII)
+#: Names the folder with a file for each secret; systemd sets it (systemd.exec(5)).
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
 #: Longer than this, a found value is cut in a fault.
 _SHOWN = 80
 
@@ -162,7 +167,7 @@ def _fill(value: object, location: Location, environ: Mapping[str, str], faults:
             return [_fill(item, (*location, index), environ, faults) for index, item in enumerate(value)]
         case str():
             try:
-                return _from_file(value[5:]) if value.startswith("file:") else _from_environment(value, environ)
+                return _named(value[5:], environ) if value.startswith("file:") else _from_environment(value, environ)
             except _Missing as missing:
                 faults[location] = Fault(path(location), f"found {show(value)} ({missing})", missing.allowed)
                 return value
@@ -177,20 +182,25 @@ class _Missing(Exception):
         self.allowed = allowed
 
 
-def _from_file(name: str) -> str:
+def _named(name: str, environ: Mapping[str, str]) -> str:
+    """The content of the file that stands behind `file:`."""
+    name = _from_environment(name, environ)
     allowed = "file: and the absolute path of a readable file with the value in it"
     if not name.startswith("/"):
         raise _Missing("not an absolute path", allowed)
     try:
-        content = Path(name).read_text(encoding="utf-8")
+        content = _content(name)
     except OSError as error:
         raise _Missing((error.strerror or "not readable").lower(), allowed) from None
     except ValueError:
         raise _Missing("not UTF-8 text, or a path with a null byte", allowed) from None
-    content = content.removesuffix("\n")
     if not content.strip():
         raise _Missing("the file is empty", allowed)
     return content
+
+
+def _content(file: str) -> str:
+    return Path(file).read_text(encoding="utf-8").removesuffix("\n")
 
 
 def _from_environment(text: str, environ: Mapping[str, str]) -> str:
@@ -202,12 +212,33 @@ def _from_environment(text: str, environ: Mapping[str, str]) -> str:
         name = match["name"]
         if name is None:
             raise _Missing("not a variable", "${NAME}, or $${ for a plain ${")
-        found = environ.get(name)
+        found = environ[name] if name in environ else _credential(name, environ)
         if not found:
-            raise _Missing(f"{name} is {'not set' if found is None else 'empty'}", f"{name} set in the environment")
+            raise _Missing(f"{name} is {'not set' if found is None else 'empty'}", _allowed(name, environ))
         return quote(found, safe="") if any(match.start() in span for span in encoded) else found
 
     return _REFERENCE.sub(value, text)
+
+
+def _credential(name: str, environ: Mapping[str, str]) -> str | None:
+    """What the folder of secrets has under this name; None where there is no such folder or file."""
+    folder = environ.get(CREDENTIALS)
+    if not folder:
+        return None
+    allowed = _allowed(name, environ)
+    try:
+        return _content(f"{folder}/{name}")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _Missing(f"{name} in {CREDENTIALS}: {(error.strerror or 'not readable').lower()}", allowed) from None
+    except ValueError:
+        raise _Missing(f"{name} in {CREDENTIALS}: not UTF-8 text", allowed) from None
+
+
+def _allowed(name: str, environ: Mapping[str, str]) -> str:
+    allowed = f"{name} set in the environment"
+    return f"{allowed}, or a file of that name in {CREDENTIALS}" if environ.get(CREDENTIALS) else allowed
 
 
 def _encoded_ranges(text: str) -> tuple[range, ...]:

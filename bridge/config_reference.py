@@ -19,8 +19,10 @@ edit.
 `bridge config check FILE` tells what is wrong with a file, everything at once; `bridge config schema` prints a JSON
 Schema for editors. Two samples: `config/bridge.minimal.yaml`, and `config/bridge.yaml` with everything.
 
-**Secrets.** `${NAME}` inside any text is taken from the environment; a variable that is not set or empty is a fault. A
-value that is `file:/path` as a whole is the content of that file, less one newline at its end. Inside a URL a `${NAME}`
+**Secrets.** `${NAME}` inside any text is taken from the environment; what is not set there is the content of the file
+`NAME` in the folder that `CREDENTIALS_DIRECTORY` names (systemd's credentials, a container's secrets). Absent and empty
+are faults. A value that is `file:/path` as a whole is the content of that file; the path may hold `${NAME}` as well:
+`file:${CREDENTIALS_DIRECTORY}/name`. A file counts without one newline at its end. Inside a URL a `${NAME}`
 that stands for user, password, vhost or an option is percent-encoded on the way in, so a password may hold any
 character; what is written into a URL by hand is encoded by hand. `$${` is a plain `${`.
 

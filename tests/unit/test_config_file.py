@@ -111,6 +111,32 @@ def test_each_reference_without_a_value_is_a_fault_where_it_stands() -> None:
     ]
 
 
+def test_what_the_environment_does_not_have_is_a_file_of_the_folder_of_credentials(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    (tmp_path / "SECRET").write_text("a@b/c\n")
+    (tmp_path / "BOTH").write_text("the file's")
+    url = "amqp://u:${SECRET}@h/v"
+    assert filled(url, CREDENTIALS_DIRECTORY=folder) == "amqp://u:a%40b%2Fc@h/v"
+    assert filled("${BOTH}", CREDENTIALS_DIRECTORY=folder, BOTH="the environment's") == "the environment's"
+    assert filled("file:${CREDENTIALS_DIRECTORY}/SECRET", CREDENTIALS_DIRECTORY=folder) == "a@b/c"
+
+
+def test_a_credential_that_is_not_there_or_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "EMPTY").touch()
+    (tmp_path / "BINARY").write_bytes(b"\xff")
+    (tmp_path / "FOLDER").mkdir()
+    text = 'a: "${NONE}"\nb: "${EMPTY}"\nc: "${BINARY}"\nd: "${FOLDER}"\ne: "file:${NONE}/x"\nf: "${SET}"\n'
+    place = "set in the environment, or a file of that name in CREDENTIALS_DIRECTORY"
+    assert faults(text, CREDENTIALS_DIRECTORY=str(tmp_path), SET="") == [
+        f"a: found '${{NONE}}' (NONE is not set); allowed: NONE {place}",
+        f"b: found '${{EMPTY}}' (EMPTY is empty); allowed: EMPTY {place}",
+        f"c: found '${{BINARY}}' (BINARY in CREDENTIALS_DIRECTORY: not UTF-8 text); allowed: BINARY {place}",
+        f"d: found '${{FOLDER}}' (FOLDER in CREDENTIALS_DIRECTORY: is a directory); allowed: FOLDER {place}",
+        f"e: found 'file:${{NONE}}/x' (NONE is not set); allowed: NONE {place}",
+        f"f: found '${{SET}}' (SET is empty); allowed: SET {place}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "value"), [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("a\n\n", "a\n"), (" a ", " a ")]
 )
