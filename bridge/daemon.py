@@ -29,6 +29,7 @@ from gevent.queue import Empty, Queue
 from bridge import config as configuration
 from bridge import logs, old_side, sides
 from bridge.apart import setter
+from bridge.check_look import CheckLook
 from bridge.clock import ClockWatch
 from bridge.config import Config
 from bridge.config_sections import BackupSide
@@ -166,6 +167,7 @@ class Daemon:
             "status": self.control.snapshot,
             "duplicates": self.control.duplicates,
             "certify": self.ending.certify,
+            "check": CheckLook(file).look,
         }
         #: The same for what is not JSON: the path, and what gives status code, content type and text.
         self.texts: dict[str, Callable[[], tuple[int, str, str]]] = {}

@@ -21,13 +21,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent.event import AsyncResult, Event
+from gevent.event import Event
 from gevent.os import make_nonblocking, nb_read
 from gevent.pool import Pool
 
 from bridge import config_sections
 from bridge.core.hooked import EVENT_OF, Call, Calls, Faults, Happened
 from bridge.errors import redact
+from bridge.spawned import GRACE, Spawned, kill
 
 if TYPE_CHECKING:
     from bridge.changes import Change
@@ -37,8 +38,6 @@ log = logging.getLogger("bridge.hooks")
 
 #: Commands that may run at once.
 AT_ONCE = 8
-#: Seconds between SIGTERM and SIGKILL.
-_GRACE = 1.0
 #: Bytes of a command's output that are kept, those read at once of the rest, and seconds from one read to the next.
 _KEPT = 4096
 _THROWN_AWAY = 65536
@@ -168,8 +167,8 @@ class Hooks:
         if len(self._calls):
             log.warning("hooks: %d calls were not made before the end", len(self._calls))
         for group in list(self._groups):
-            _kill(group, signal.SIGKILL)
-        self._pool.kill(timeout=_GRACE)
+            kill(group, signal.SIGKILL)
+        self._pool.kill(timeout=GRACE)
 
     def status(self) -> dict[str, Any]:
         """Numbers for the status."""
@@ -213,7 +212,7 @@ class Hooks:
         limit = self._section.timeout
         with _in_memory(call.document(self._instance)) as stdin, _pipe() as (read, close_write, write):
             environment = {**passed_on, **call.environment(self._instance)}
-            process = _Process(list(command), environment, stdin, write)
+            process = Spawned(list(command), environment, (stdin, write, write))
             close_write()
             self._groups.add(process.pid)
             said = bytearray()
@@ -225,65 +224,6 @@ class Hooks:
                 self._groups.discard(process.pid)
                 reader.kill()
         return ended, _shown(bytes(said))
-
-
-class _Process:
-    """A command that was started, in a process group of its own.
-
-    Not forked: the kernel would copy the tables of all our memory while nothing moves (measured with 165 MB: 10 ms, and
-    1 ms this way).
-
-    Args:
-        command: the program, looked for in PATH, and its arguments.
-        environment: all of its environment.
-        stdin: file descriptor of its input.
-        output: the same of its output, both kinds.
-
-    Raises:
-        OSError: it cannot be started.
-    """
-
-    def __init__(self, command: list[str], environment: dict[str, str], stdin: int, output: int) -> None:
-        loop = gevent.get_hub().loop
-        loop.install_sigchld()
-        self._status: AsyncResult[int] = AsyncResult()
-        self.pid = os.posix_spawnp(
-            command[0],
-            command,
-            environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((stdin, output, output))],
-            setsid=True,
-            setsigmask=(),
-            # Python ignores these, and what is ignored stays so (execve(2)).
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )
-        # Its end is noticed in the next turn of the loop at the earliest, and by then this is there.
-        self._watcher = loop.child(self.pid)
-        self._watcher.start(self._ended)
-
-    def _ended(self) -> None:
-        self._status.set(self._watcher.rstatus)
-        self._watcher.close()
-
-    def wait(self, limit: float) -> str:
-        """Wait for its end, and bring that about after its time; how it ended."""
-        if not self._status.wait(limit) and not self._status.ready():
-            _kill(self.pid, signal.SIGTERM)
-            self._status.wait(_GRACE)
-            # Its children may have stayed.
-            _kill(self.pid, signal.SIGKILL)
-            self._status.wait()
-            return f"ended after {limit:g} s, its time limit"
-        code = os.waitstatus_to_exitcode(self._status.get() or 0)
-        return f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
-
-
-def _kill(group: int, number: signal.Signals) -> None:
-    """Signal all processes of a group, if there are any."""
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _listen(read: int, said: bytearray) -> None:

@@ -24,6 +24,8 @@ from bridge.asked import Answer, Request
 from bridge.errors import BridgeError, Refused, Standby, UnknownQueue, Unreachable, redact
 from bridge.web.access import Access, Denied
 from bridge.web.bodies import VERBS, BadRequest, read_body, read_cancel, read_rate, read_request
+from bridge.web.events import Crowded, Events
+from bridge.web.files import File, page
 
 log = logging.getLogger("bridge.web")
 
@@ -33,13 +35,14 @@ LARGEST_BODY = 64 * 1024
 Looks = Mapping[str, Callable[..., Any]]
 #: What is answered in another form than JSON: the path, and what gives the status code, the content type and the text.
 Texts = Mapping[str, Callable[[], tuple[int, str, str]]]
-#: Looks that are told the `queue` of the query, None where it has none.
-OF_QUEUE = frozenset(("history",))
+#: Looks that are told a word of the query, None where it has none: the name in the path, and the word's.
+TOLD = MappingProxyType({"history": "queue", "check": "again"})
 
 _STATUS: tuple[tuple[type[BridgeError], HTTPStatus], ...] = (
     (BadRequest, HTTPStatus.BAD_REQUEST),
     (UnknownQueue, HTTPStatus.NOT_FOUND),
     (Standby, HTTPStatus.SERVICE_UNAVAILABLE),
+    (Crowded, HTTPStatus.SERVICE_UNAVAILABLE),
     (Refused, HTTPStatus.CONFLICT),
     (Unreachable, HTTPStatus.BAD_GATEWAY),
 )
@@ -66,7 +69,9 @@ class Verbs(Protocol):
     ) -> list[Answer]: ...
 
 
-def app(verbs: Verbs, looks: Looks, access: Access, texts: Texts = MappingProxyType({})) -> Flask:
+def app(
+    verbs: Verbs, looks: Looks, access: Access, texts: Texts = MappingProxyType({}), events: Events | None = None
+) -> Flask:
     """The routes of the admin door.
 
     Args:
@@ -74,6 +79,7 @@ def app(verbs: Verbs, looks: Looks, access: Access, texts: Texts = MappingProxyT
         looks: what may be read.
         access: who may do what over TCP.
         texts: what may be read and is not JSON.
+        events: the status as it changes.
     """
     flask = Flask("bridge", static_folder=None)
     flask.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
@@ -85,9 +91,13 @@ def app(verbs: Verbs, looks: Looks, access: Access, texts: Texts = MappingProxyT
         g.asker = access.asker(request)
 
     for name, look in looks.items():
-        flask.add_url_rule(f"/api/{name}", name, _answering(look, of_queue=name in OF_QUEUE), methods=["GET"])
+        flask.add_url_rule(f"/api/{name}", name, _answering(look, TOLD.get(name)), methods=["GET"])
     for path, text in texts.items():
         flask.add_url_rule(path, path, _telling(text), methods=["GET"])
+    for path, file in page().items():
+        flask.add_url_rule(path, path, _sending(file), methods=["GET"])
+    if events is not None:
+        flask.add_url_rule("/api/events", "events", _streaming(events), methods=["GET"])
     for name in VERBS:
         flask.add_url_rule(f"/api/{name}", name, _asking(verbs, name), methods=["POST"])
 
@@ -114,9 +124,9 @@ def app(verbs: Verbs, looks: Looks, access: Access, texts: Texts = MappingProxyT
     return flask
 
 
-def _answering(look: Callable[..., Any], *, of_queue: bool) -> Callable[[], ResponseReturnValue]:
-    if of_queue:
-        return lambda: jsonify(look(request.args.get("queue")))
+def _answering(look: Callable[..., Any], word: str | None) -> Callable[[], ResponseReturnValue]:
+    if word is not None:
+        return lambda: jsonify(look(request.args.get(word)))
     return lambda: jsonify(look())
 
 
@@ -126,6 +136,28 @@ def _telling(give: Callable[[], tuple[int, str, str]]) -> Callable[[], ResponseR
         return Response(text, code, content_type=kind)
 
     return tell
+
+
+def _sending(file: File) -> Callable[[], ResponseReturnValue]:
+    def send() -> ResponseReturnValue:
+        answer = Response(file.body, content_type=file.kind)
+        answer.set_etag(file.tag)
+        # Asked again each time, and answered with 304 while it is the same: a new daemon's page is never an old one.
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer.make_conditional(request)
+
+    return send
+
+
+def _streaming(events: Events) -> Callable[[], ResponseReturnValue]:
+    def stream() -> ResponseReturnValue:
+        # A proxy in between is not to keep events back.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return Response(content_type="text/event-stream", headers=headers)
+        return Response(events.open(), content_type="text/event-stream", headers=headers)
+
+    return stream
 
 
 def _asking(verbs: Verbs, name: str) -> Callable[[], ResponseReturnValue]:
@@ -179,7 +211,7 @@ def _misdirected(flask: Flask) -> Callable[[HTTPException], ResponseReturnValue]
             allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"HEAD", "OPTIONS"}))
             return _fault(code, f"{request.path} takes {allowed}, not {request.method}", f"ask again with {allowed}")
         if code == HTTPStatus.NOT_FOUND:
-            paths = sorted({rule.rule for rule in flask.url_map.iter_rules()})
+            paths = sorted({rule.rule for rule in flask.url_map.iter_rules() if not rule.rule.startswith("/page/")})
             return _fault(code, f"there is nothing at {request.path}", f"the paths are {', '.join(paths)}")
         return _fault(code, error.name.lower(), "")
 

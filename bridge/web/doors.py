@@ -15,6 +15,7 @@ from bridge.web import tcp
 
 if TYPE_CHECKING:
     from bridge.web.app import Looks, Texts, Verbs
+    from bridge.web.events import Events
 
 log = logging.getLogger("bridge.web")
 
@@ -29,6 +30,7 @@ class Doors:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._servers: list[pywsgi.WSGIServer] = []
+        self._events: Events | None = None
         self._listeners = [unix.listen(admin.socket)]
         try:
             if admin.listen is not None:
@@ -42,9 +44,11 @@ class Doors:
         # Flask takes a tenth of a second to import: by now the queues are on their way.
         from bridge.web.access import Access
         from bridge.web.app import app
+        from bridge.web.events import Events
         from bridge.web.server import serve
 
-        flask = app(verbs, looks, Access(self._admin.listen, self._admin.token), texts)
+        self._events = Events(looks["status"])
+        flask = app(verbs, looks, Access(self._admin.listen, self._admin.token), texts, self._events)
         self._servers = [serve(listener, flask) for listener in self._listeners]
         if self._admin.listen is not None:
             may = "the token changes things" if self._admin.token else "to look only, without admin.token"
@@ -52,6 +56,8 @@ class Doors:
 
     def close(self) -> None:
         """Answer no more; the socket's file goes too."""
+        if self._events is not None:
+            self._events.close()
         for server in self._servers:
             server.stop(timeout=1)
         for listener in self._listeners:

@@ -36,6 +36,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/link.py": "tests/e2e/test_takeover.py",
     "bridge/links.py": "tests/e2e/test_takeover.py",
     "bridge/mover.py": "tests/e2e/test_takeover.py",
+    "bridge/spawned.py": "tests/unit/test_hooks.py",
     "bridge/shared.py": "tests/e2e/test_takeover.py",
     "bridge/way.py": "tests/e2e/test_takeover.py",
     "bridge/subscription.py": "tests/e2e/test_takeover.py",
