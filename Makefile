@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit fuzz guard guard-update profile real long test bench faults soak clean
+.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update profile real long test bench faults soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,7 +20,7 @@ ARGS ?=
 
 help:
 	sed -n 's/^#   //p' Makefile
-	echo "also: setup, unit, guard and fuzz (no broker needed), profile, real (broker tests only), long, lint, bench, faults, soak, clean"
+	echo "also: setup, docs, unit, guard and fuzz (no broker needed), profile, real (broker tests only), long, lint, bench, faults, soak, clean"
 
 setup: $(STAMP)
 
@@ -68,6 +68,10 @@ lint: $(STAMP)
 # Unit tests; the core must reach 100 % of its branches by them alone.
 unit: $(STAMP)
 	$(BIN)/pytest tests/unit -n 2 --cov --cov-report=term $(ARGS)
+
+# Writes the pages that are made from the code; a unit test says when they are not current.
+docs: $(STAMP)
+	exec $(BIN)/python -m tests.docs
 
 # Made-up headers, deliveries, answers and bodies through the core: make fuzz ARGS="--cases 100000 --seed 2"
 fuzz: $(STAMP)

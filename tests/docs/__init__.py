@@ -1,0 +1,1 @@
+"""The documentation as a thing that is made and tested: pages written from the code, links, commands that are run."""
