@@ -1,5 +1,8 @@
-"""The ladder and our exits on the target (design, 4.2, 4.3 and 5): declared by kombu's own functions, bound and
-verified by us.
+"""The ladder, our entries and our exits on the target (design, 4.2, 4.3 and 5): the ladder is declared by kombu's own
+functions, the rest by us; all of it is verified.
+
+The entries are a shorter way in, all 28 or none: where they cannot be had, Celery's exchanges are used, and a warning
+says why.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ log = logging.getLogger("bridge.delayed")
 
 #: Seconds for kombu's connection.
 CONNECT = 10.0
+#: Queues by our exchanges before them.
+_QUEUES = {ladder.entry_name(level): ladder.level_name(level) for level in range(ladder.LEVELS)}
+#: Their names, for RabbitMQ's permissions.
+_EVERY = r"bridge\.delayed\..*"
 #: The channel on which the target's queues and exits are looked at; queues have the numbers above it.
 CHANNEL = 1
 
@@ -77,6 +84,8 @@ class Exits:
         #: Why there is no ladder; None when all its levels are there.
         self.fault: str | None = "not verified yet"
         self.warning: str | None = None
+        #: Exchanges by which what goes into the ladder has to go.
+        self.entries = ladder.BY_CELERY
 
     def _open(self) -> Channel:
         if self._channel is None or self._channel.closed.is_set():
@@ -89,21 +98,21 @@ class Exits:
             self.fault = f"something is missing on the target: {text}"
 
     def ensure_ladder(self) -> None:
-        """Declare the ladder where the user may, and see that every level is there; the outcome is in `fault` and
-        `warning`.
+        """Declare the ladder and our entries where the user may, and see that every level is there; the outcome is in
+        `fault`, `warning` and `entries`.
         """
         refused: BridgeError | None = None
+        warning: str | None = None
         try:
-            self.warning = self._declare()
-            if self.warning is None:
-                # Each part was declared, and the broker said so each time: that is as good as asking again.
-                self.fault = None
-                return
+            # Where it says nothing each part was declared, and the broker said so each time: that is as good as asking.
+            warning = self._declare()
         except BridgeError as fault:
             refused = fault
         try:
             with self._lock:
-                missing = self._missing()
+                missing = self._missing() if refused or warning else None
+                if not missing:
+                    self.warning = "; ".join(text for text in (warning, self._enter(declare=True)) if text) or None
         except BridgeError as fault:
             self.fault = str(fault)
             return
@@ -115,11 +124,27 @@ class Exits:
         elif self.warning:
             log.warning("%s", self.warning)
 
+    def _enter(self, *, declare: bool) -> str | None:
+        """Have our entries before the levels' queues, or go by Celery's exchanges; why, when it is these."""
+        try:
+            self._open().fan_out(_QUEUES, declare=declare)
+        except ChannelClosed as fault:
+            self.entries = ladder.BY_CELERY
+            if declare and fault.code == 403 and self._enter(declare=False) is None:
+                # Somebody else declared them.
+                return None
+            todo = rf"; grant configure, write and read on {_EVERY} and restart" if fault.code == 403 else ""
+            return f"tasks with an ETA enter the ladder by Celery's exchanges, which is slower: {fault.text}{todo}"
+        self.entries = ladder.BY_BRIDGE
+        return None
+
     def watch(self) -> None:
         """See whether the ladder is still whole; what is missing is declared again."""
         if self.fault is None and not self._connection.closed.is_set():
             with self._lock:
                 missing = self._missing()
+                if not missing and self.entries is ladder.BY_BRIDGE and self._enter(declare=False) is not None:
+                    missing = "one of our exchanges before it"
             if missing:
                 log.warning("the ladder on the target lost %s; it is declared again", missing)
                 self.ensure_ladder()

@@ -43,8 +43,15 @@ LOOKS = 12.0
 LOOK_EVERY = 1.0
 
 _CONFIGURED = re.compile(r"max size (\d+)")
-#: Exchanges that have a queue of the same name, which is ours too.
-_TWINS = frozenset({*(ladder.level_name(level) for level in range(ladder.LEVELS)), copies.EXCHANGE})
+#: Queues of ours that belong to exchanges of ours, by exchange.
+_BEHIND = {
+    copies.EXCHANGE: copies.EXCHANGE,
+    **{
+        exchange: ladder.level_name(level)
+        for level in range(ladder.LEVELS)
+        for exchange in (ladder.level_name(level), ladder.entry_name(level))
+    },
+}
 #: An exchange that every vhost has.
 _ANY_EXCHANGE = "amq.topic"
 
@@ -119,7 +126,7 @@ def trials(connection: Connection, rights: Iterable[Right], *, taking: bool, que
 
 def _attempt(channel: _Asking, right: Right, queue: str | None) -> Trial:
     # The ladder's last exchange has no queue of its own.
-    writable = right.name if right.name in _TWINS else queue
+    writable = _BEHIND.get(right.name, queue)
     requests: Mapping[tuple[str, str], Callable[[], None]] = {
         ("read", "queue"): lambda: channel.consume_nothing(right.name),
         ("configure", "queue"): lambda: channel.declare_nothing(right.name),

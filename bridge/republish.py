@@ -302,6 +302,7 @@ class Republisher:
             connection.frame_max,
             max_message=self._max_message,
             cap_priority=capped,
+            entries=self._exits.entries,
             straight=self._to != "target",
             side=self._to,
         )

@@ -139,6 +139,7 @@ class Session:
             target.frame_max,
             max_message=self._learnt.max_message,
             cap_priority=capped,
+            entries=self._shared.exits.entries,
             straight=self.way.kind is not Kind.FORWARD,
             most_returns=MOST_RETURNS if self.way.kind is Kind.BACK else 0,
             side=target.name,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bridge.core import ladder
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -17,6 +19,8 @@ class Destination:
     max_message: int | None = None
     #: Cap the priority of what goes into the ladder (design, section 4.11).
     cap_priority: bool = False
+    #: Exchanges before the ladder's queues: ours where they were declared.
+    entries: ladder.Entries = ladder.BY_CELERY
     #: ETA tasks go to the queue like all others: the workers there hold them themselves.
     straight: bool = False
     #: A message that came back to its queue so often is set apart before the broker drops it. 0: however often.

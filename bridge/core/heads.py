@@ -14,11 +14,12 @@ class Heads:
     Args:
         channel: their number.
         queue: on the target.
+        entries: exchanges before the ladder's queues.
     """
 
     __slots__ = ("_exit", "_levels", "due")
 
-    def __init__(self, channel: int, queue: str) -> None:
+    def __init__(self, channel: int, queue: str, entries: ladder.Entries) -> None:
         #: Of a publish to the queue.
         self.due = frames.publish_head(channel, b"", queue.encode())
         # A publish into the ladder differs from another of its level by the bits of the key alone.
@@ -26,7 +27,7 @@ class Heads:
         self._exit = word + frames.PUBLISH_END
         self._levels = [b""]
         for level in range(ladder.LEVELS):
-            head = frames.publish_head(channel, ladder.exchange_bytes(1 << level), ladder.key_bytes(1 << level) + word)
+            head = frames.publish_head(channel, entries[level], ladder.key_bytes(1 << level) + word)
             self._levels.append(head[: -len(self._exit) - ladder.BITS])
 
     def later(self, delay: int) -> tuple[bytes, bytes, bytes]:

@@ -8,7 +8,11 @@ level's queue for 2^level seconds, a clear one passes it on, and `celery_delayed
    are the same as from `celery_delayed_27`.
 2. **Our own exit** (design 4.3). The suffix is one word, `bridge:<queue>`, bound as `#.<word>`. A word has no dots, so
    the pattern of queue `q1` cannot match the key of queue `a.q1`, as Celery's `#.q1` does.
-3. **The word never changes.** Only ASCII stays readable in it; what counts as printable beyond ASCII differs between
+3. **By a fanout exchange of our own** where there is one: `bridge.delayed.<n>`, bound to the queue of level n and
+   nothing else. The key stays as it is, so that from the first queue on everything goes by Celery's exchanges: what is
+   in the ladder does not need ours any more. Matching a key of 28 words against a topic exchange is what entering costs
+   a broker. Where they may not be declared, Celery's topic exchanges take the same messages to the same queue.
+4. **The word never changes.** Only ASCII stays readable in it; what counts as printable beyond ASCII differs between
    Python versions, and a word that changed would leave messages in the ladder without an exit.
 """
 
@@ -28,6 +32,8 @@ BITS = 2 * LEVELS
 MAX_DELAY = 2**LEVELS - 1
 #: Level n is exchange and queue `celery_delayed_<n>`.
 PREFIX = "celery_delayed_"
+#: Our fanout exchange before the queue of level n is `bridge.delayed.<n>`.
+ENTRY_PREFIX = "bridge.delayed."
 #: The topic exchange at the ladder's end.
 DELIVERY_EXCHANGE = "celery_delayed_delivery"
 #: What every exit word of ours begins with.
@@ -46,8 +52,13 @@ _DELAYED = re.compile(r"((?:[01]\.){28})(?:(?:[01]\.){28})*(.+)", re.DOTALL)
 _SEVEN = tuple("".join(f"{bit}." for bit in f"{bits:07b}").encode() for bits in range(2**7))
 #: The dotted bits of every 14-bit half, so that a key costs two look-ups and a join.
 _HALVES = tuple(high + low for high in _SEVEN for low in _SEVEN)
-#: Exchange by the delay's bit length (level + 1); no delay has length 0.
-_EXCHANGES = (b"", *(f"{PREFIX}{level}".encode() for level in range(LEVELS)))
+
+#: The exchanges before the 28 queues, by level, as they go on the wire.
+Entries = tuple[bytes, ...]
+#: Celery's topic exchanges: they are there wherever the ladder is.
+BY_CELERY: Entries = tuple(f"{PREFIX}{level}".encode() for level in range(LEVELS))
+#: Ours, which the daemon declares.
+BY_BRIDGE: Entries = tuple(f"{ENTRY_PREFIX}{level}".encode() for level in range(LEVELS))
 
 
 class Entry(NamedTuple):
@@ -71,11 +82,18 @@ def level_name(level: int) -> str:
     return f"{PREFIX}{level}"
 
 
-def exchange_bytes(delay: int) -> bytes:
+def entry_name(level: int) -> str:
+    """Name of our exchange before a level's queue. ValueError outside 0..27."""
+    if not 0 <= level < LEVELS:
+        raise ValueError(f"level {level}: 0 to {LEVELS - 1} allowed")
+    return f"{ENTRY_PREFIX}{level}"
+
+
+def exchange_bytes(delay: int, entries: Entries = BY_CELERY) -> bytes:
     """Exchange of the highest set bit of `delay` (seconds), as it goes on the wire. ValueError outside 1..MAX_DELAY."""
     if not 1 <= delay <= MAX_DELAY:
         raise ValueError(f"delay of {delay} s: 1 to {MAX_DELAY} allowed")
-    return _EXCHANGES[delay.bit_length()]
+    return entries[delay.bit_length() - 1]
 
 
 def key_bytes(delay: int) -> bytes:
@@ -85,9 +103,9 @@ def key_bytes(delay: int) -> bytes:
     return _HALVES[delay >> 14] + _HALVES[delay & 0x3FFF]
 
 
-def entry(delay: int, queue_word: str) -> Entry:
+def entry(delay: int, queue_word: str, entries: Entries = BY_CELERY) -> Entry:
     """Where a message enters that leaves after `delay` seconds by `queue_word`. ValueError outside 1..MAX_DELAY."""
-    return Entry(exchange_bytes(delay).decode(), key_bytes(delay).decode() + queue_word)
+    return Entry(exchange_bytes(delay, entries).decode(), key_bytes(delay).decode() + queue_word)
 
 
 def exit_word(queue: str) -> str:

@@ -21,6 +21,9 @@ from bridge.core.sister_policies import escape
 #: The ladder's 28 levels, and with its delivery exchange.
 _LEVELS = frozenset(map(ladder.level_name, range(ladder.LEVELS)))
 _LEVELS_PATTERN = "celery_delayed_([0-9]|1[0-9]|2[0-7])"
+#: Our exchanges before them.
+_ENTRIES = frozenset(map(ladder.entry_name, range(ladder.LEVELS)))
+_ENTRIES_PATTERN = escape(ladder.ENTRY_PREFIX) + "([0-9]|1[0-9]|2[0-7])"
 _LADDER_PATTERN = "celery_delayed_([0-9]|1[0-9]|2[0-7]|delivery)"
 #: Tags, the one that may least first; each may what those before it may.
 _TAGS = ("management", "policymaker", "administrator")
@@ -137,6 +140,9 @@ def _covering(names: set[str], patterns: Mapping[str, set[str]]) -> str:
         delivery = ladder.DELIVERY_EXCHANGE in left
         left -= _LEVELS | {ladder.DELIVERY_EXCHANGE}
         parts.append(_LADDER_PATTERN if delivery else _LEVELS_PATTERN)
+    if left >= _ENTRIES:
+        left -= _ENTRIES
+        parts.append(_ENTRIES_PATTERN)
     for pattern, caught in patterns.items():
         if caught <= names:
             parts.append(_expression(pattern))

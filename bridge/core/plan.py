@@ -22,7 +22,9 @@ from bridge.core.wanted import (
     QUARANTINE_EXCHANGE,
     QUEUE_TYPE,
     Declared,
+    Topology,
     Wanted,
+    entries,
     exits,
     kombu_ladder,
     own,
@@ -134,6 +136,8 @@ def plan(source: Vhost, target: Vhost, pairs: Iterable[Pair], instance: str) -> 
         diff.sister(Declared(sister.name, sister.arguments), sister.source.name)
     rungs = kombu_ladder(diff.ladder_type())
     diff.exchanges((*rungs.exchanges, QUARANTINE_EXCHANGE))
+    short = diff.entries()
+    diff.exchanges(short.exchanges, optional=True)
     for level in rungs.queues:
         diff.level(level)
     for mine in own(instance, target.version):
@@ -141,6 +145,7 @@ def plan(source: Vhost, target: Vhost, pairs: Iterable[Pair], instance: str) -> 
     diff.bindings(want.between, "as on the source")
     diff.bindings((binding for sister in want.sisters for binding in sister.bindings), "as the application declares it")
     diff.bindings(rungs.bindings, "the ladder")
+    diff.bindings(short.bindings, "the bridge's entry into the ladder", optional=True)
     diff.bindings([QUARANTINE_BINDING], "the quarantine")
     diff.bindings(exits(sister.name for sister in want.sisters), "the bridge's exit from the ladder")
     remarks = (*want.remarks, *_losses(want), *diff.remarks)
@@ -246,13 +251,13 @@ class _Diff:
                 )
             )
 
-    def exchanges(self, wanted: Iterable[Exchange]) -> None:
+    def exchanges(self, wanted: Iterable[Exchange], *, optional: bool = False) -> None:
         for exchange in wanted:
             there = self._target.exchanges.get(exchange.name)
             if exchange.name.startswith("amq."):
                 continue  # every vhost has them, and nobody can declare them
             if there is None:
-                self._exchange(exchange)
+                self._exchange(exchange, optional=optional)
             elif there != exchange:
                 self.conflicts.append(
                     Conflict(
@@ -263,7 +268,7 @@ class _Diff:
                     )
                 )
 
-    def _exchange(self, exchange: Exchange) -> None:
+    def _exchange(self, exchange: Exchange, *, optional: bool) -> None:
         body = {
             "type": exchange.type,
             "durable": exchange.durable,
@@ -283,6 +288,7 @@ class _Diff:
             exchange.name,
             needs,
             {"name": exchange.name, **body},
+            optional=optional,
         )
 
     def sister(self, queue: Declared, old: str) -> None:
@@ -313,6 +319,19 @@ class _Diff:
                 )
                 return "classic"
         return "quorum"
+
+    def entries(self) -> Topology:
+        """Our exchanges before the ladder; none where one is there in another shape: all are used or none."""
+        wanted, there = entries(), self._target.exchanges
+        other = [each.name for each in wanted.exchanges if there.get(each.name, each) != each]
+        if not other:
+            return wanted
+        self.remarks.append(
+            f'exchange "{other[0]}" is there as {_of_exchange(there[other[0]])}, the bridge declares '
+            f"{_of_exchange(Exchange(other[0], 'fanout'))}: until it is deleted, tasks with an ETA enter the ladder by "
+            "Celery's exchanges, which is slower"
+        )
+        return Topology((), (), ())
 
     def level(self, wanted: Declared) -> None:
         there = self._target.queues.get(wanted.name)
@@ -363,7 +382,7 @@ class _Diff:
             {"name": queue.name, **body},
         )
 
-    def bindings(self, wanted: Iterable[Binding], why: str) -> None:
+    def bindings(self, wanted: Iterable[Binding], why: str, *, optional: bool = False) -> None:
         for binding in wanted:
             key = _key(binding)
             if key in self._there or key in self._planned:
@@ -389,6 +408,7 @@ class _Diff:
                     "destination_type": binding.destination_type,
                     **body,
                 },
+                optional=optional,
             )
 
     def _add(
@@ -403,9 +423,10 @@ class _Diff:
         definition: Mapping[str, object],
         *,
         tag: str = "management",
+        optional: bool = False,
     ) -> None:
         within = {"vhost": self._target.name, **definition}
-        self.steps.append(Step(sentence, method, path, body, kind, name, tuple(needs), tag, within))
+        self.steps.append(Step(sentence, method, path, body, kind, name, tuple(needs), tag, within, optional))
 
 
 def _right(right: str, kind: str, name: str) -> Right:

@@ -110,7 +110,7 @@ class Relay:
         self._out = out
         self._to_target = out.to_target
         self._to_source = out.to_source
-        self._heads = Heads(channel, to.queue)
+        self._heads = Heads(channel, to.queue, to.entries)
         self._gathered: Gathered | None = None
         self._left = self._closed = self._holding = False
         self._acked = Acked()

@@ -25,6 +25,7 @@ TAKE = "take messages"
 SEND = "send due tasks"
 DELAY = "send tasks into the ladder"
 LADDER = "declare the ladder"
+ENTER = "enter the ladder by the bridge's own exchanges"
 EXIT = "bind the exit from the ladder"
 OWN = "keep the bridge's own queues"
 COPY = "send copies to the backup stream"
@@ -32,6 +33,9 @@ BACKUP = "make the backup stream"
 REPLAY = "read the backup stream"
 HAND_OVER = "send to the old workers"
 BRING_BACK = "bring tasks back"
+
+#: Purposes of rights on every level alike: where the first and the last have one, those between have it.
+_LEVELS = frozenset({DELAY, LADDER, ENTER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,10 @@ def _needed(pairs: tuple[tuple[str, str], ...], instance: str) -> Iterator[Right
             yield Right("target", right, "queue", name, LADDER)
     for right in ("configure", "write"):
         yield Right("target", right, "exchange", ladder.DELIVERY_EXCHANGE, LADDER)
+    for level in range(ladder.LEVELS):
+        # They are bound and published to as well; the level's queue may be written to already.
+        for right in ("configure", "write", "read"):
+            yield Right("target", right, "exchange", ladder.entry_name(level), ENTER)
     yield Right("target", "read", "exchange", ladder.DELIVERY_EXCHANGE, EXIT)
     for _, target in pairs:
         yield Right("target", "write", "queue", target, EXIT)
@@ -150,7 +158,7 @@ def to_try(rights: Iterable[Right], known: Mapping[str, Permissions | None]) -> 
         groups.setdefault(_group(right), []).append(right)
     chosen: list[Right] = []
     for group in groups.values():
-        few = known.get(group[0].side) is not None or group[0].purpose in (DELAY, LADDER)
+        few = known.get(group[0].side) is not None or group[0].purpose in _LEVELS
         chosen += dict.fromkeys((group[0], group[-1])) if few else group
     return tuple(chosen)
 
@@ -179,7 +187,7 @@ def judge(
             verdicts.append(Verdict(right, trial.granted, trial.text or "tried"))
         elif permissions is not None:
             verdicts.append(Verdict(right, _granted(permissions, right), "by the user's permissions"))
-        elif right.purpose in (DELAY, LADDER) and ends[_group(right)] in ({True}, {False}):
+        elif right.purpose in _LEVELS and ends[_group(right)] in ({True}, {False}):
             verdicts.append(Verdict(right, ends[_group(right)] == {True}, "tried on the first and the last level"))
         else:
             verdicts.append(Verdict(right, None, "not tried, and the user's permissions are not shown"))

@@ -263,6 +263,16 @@ def kombu_ladder(queue_type: str) -> Topology:
     return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
 
 
+def entries() -> Topology:
+    """Our exchanges before the ladder's queues (`core.ladder`, rule 3)."""
+    names = [(ladder.entry_name(level), ladder.level_name(level)) for level in range(ladder.LEVELS)]
+    return Topology(
+        tuple(Exchange(name, "fanout") for name, _ in names),
+        (),
+        tuple(Binding(name, level, "queue", "") for name, level in names),
+    )
+
+
 def own(instance: str, version: Version) -> tuple[Declared, ...]:
     """The bridge's own queues: its state, which one active bridge holds, and the quarantine (design, 4.9 and 8).
 

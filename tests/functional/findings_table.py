@@ -51,6 +51,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("permission", "messy", 'target user "{user}"', "no configure, and the bridge's own queue is not there"),
     Row("permission-configure", "messy", 'target user "{user}"', "no configure, and most of the ladder is there"),
+    Row(
+        "permission-entry", "messy", 'target user "{user}"', "no configure, and no exchanges of ours before the ladder"
+    ),
     Row("not-looked-at", "clean", 'target vhost "{new}"', "messages are never taken to be looked at"),
     # The old queues
     Row("queue-vanished", "messy", 'queue "gone"', "a name in queues.include that no queue has"),

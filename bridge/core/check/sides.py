@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bridge.core import ladder
 from bridge.core.check.finding import Found, dotted, listed, size
 from bridge.core.check.world import World
-from bridge.core.rights import BACKUP, LADDER, OWN, Right, Verdict, judge, needed, own_queues
+from bridge.core.rights import BACKUP, ENTER, LADDER, OWN, Right, Verdict, judge, needed, own_queues
 from bridge.core.topology import Vhost
 from bridge.core.translate import effective
 
@@ -188,7 +188,9 @@ _MAKING = frozenset({LADDER, OWN, BACKUP})
 
 
 def rights(world: World) -> Iterator[Found]:
-    """Rights that are needed and not there; one that is only for making what is there already is less grave."""
+    """Rights that are needed and not there; one that is only for making what is there already, or for a shorter way, is
+    less grave.
+    """
     if world.probes is None:
         return
     known = {side: vhost.permissions for side, vhost in world.sides()}
@@ -200,7 +202,7 @@ def rights(world: World) -> Iterator[Found]:
         if verdict.granted is False:
             vhost = world.target if right.side == "target" else world.source
             made = right.purpose in _MAKING and _exists(vhost, right)
-            kind = "permission-configure" if made else "permission"
+            kind = "permission-configure" if made else "permission-entry" if right.purpose == ENTER else "permission"
             refused.setdefault((kind, right.side, right.right, right.purpose), []).append(verdict)
         elif verdict.granted is None:
             unsure.setdefault(right.side, []).append(verdict)

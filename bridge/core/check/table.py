@@ -96,6 +96,12 @@ _SIDES = (
         "Grant `configure` on it, or know who can make it.",
     ),
     Kind(
+        *("permission-entry", _W, "ETA tasks enter the ladder by the slow way"),
+        "The bridge may not use exchanges of its own before the ladder. Celery's lead to the same queues, "
+        "at a part of the speed.",
+        r"Grant configure, write and read on `bridge\.delayed\..*`, or leave it: nothing else depends on them.",
+    ),
+    Kind(
         *("not-looked-at", _N, "Something could not be looked at"),
         "Nothing is said about it: neither that it is well nor that it is not.",
         "Give the API's user the tag `monitoring` and rights on the vhost, then check again.",

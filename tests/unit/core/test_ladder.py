@@ -101,6 +101,19 @@ def test_the_names_are_kombus() -> None:
 def test_a_level_that_is_not_there(level: int) -> None:
     with pytest.raises(ValueError, match="0 to 27 allowed"):
         ladder.level_name(level)
+    with pytest.raises(ValueError, match="0 to 27 allowed"):
+        ladder.entry_name(level)
+
+
+@given(DELAY)
+@example(1)
+@example(ladder.MAX_DELAY)
+def test_our_entry_is_before_the_level_of_the_highest_set_bit_and_the_key_is_the_same(delay: int) -> None:
+    ours, celerys = (ladder.entry(delay, "w", entries) for entries in (ladder.BY_BRIDGE, ladder.BY_CELERY))
+    level = delay.bit_length() - 1
+    assert (ours.exchange, celerys.exchange) == (ladder.entry_name(level), ladder.level_name(level))
+    assert ours.routing_key == celerys.routing_key
+    assert ladder.entry(delay, "w") == celerys
 
 
 @given(DELAY, QUEUE)

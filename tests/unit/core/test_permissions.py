@@ -40,10 +40,12 @@ def test_names_are_listed_and_nothing_more_is_granted() -> None:
         "tag": "management",
     }
     assert found.target.configure == (
-        r"^(celery_delayed_([0-9]|1[0-9]|2[0-7]|delivery)|bridge\.control\.main|bridge\.quarantine)$"
+        r"^(celery_delayed_([0-9]|1[0-9]|2[0-7]|delivery)|bridge\.delayed\.([0-9]|1[0-9]|2[0-7])|"
+        r"bridge\.control\.main|bridge\.quarantine)$"
     )
     assert found.target.write == (
-        r"^(celery_delayed_([0-9]|1[0-9]|2[0-7]|delivery)|a\.q1|amq\.default|bridge\.quarantine|mail|"
+        r"^(celery_delayed_([0-9]|1[0-9]|2[0-7]|delivery)|bridge\.delayed\.([0-9]|1[0-9]|2[0-7])|"
+        r"a\.q1|amq\.default|bridge\.quarantine|mail|"
         r"reports\.day|reports\.week)$"
     )
     assert found.as_json()["apply"]["tag"] == "management"

@@ -251,6 +251,27 @@ def test_a_classic_ladder_is_accepted_and_completed() -> None:
     assert found.remarks[-1].startswith("the ladder on the target has classic queues")
 
 
+def test_our_entries_are_optional() -> None:
+    steps = [step for step in planned(EMPTY).steps if "bridge.delayed." in step.name]
+    assert len(steps) == 2 * ladder.LEVELS
+    assert all(step.optional for step in steps)
+    assert steps[0].sentence == 'declare exchange "bridge.delayed.0": fanout'
+    assert steps[-1].sentence == (
+        'bind queue "celery_delayed_27" to exchange "bridge.delayed.27" by "" (the bridge\'s entry into the ladder)'
+    )
+
+
+def test_an_entry_of_another_shape_is_left_as_it_is() -> None:
+    other = Exchange("bridge.delayed.4", "topic")
+    target = replace(EMPTY, exchanges={**EMPTY.exchanges, other.name: other})
+    found = planned(target)
+    assert not [step for step in found.steps if "bridge.delayed." in step.name]
+    assert found.conflicts == ()
+    assert found.remarks[-1].startswith(
+        'exchange "bridge.delayed.4" is there as topic, the bridge declares fanout: until it is deleted, tasks with an '
+    )
+
+
 def test_many_queues_are_counted() -> None:
     assert named(["a"]) == 'queue "a"'
     assert named(["a", "b"]) == "2 queues (a, b)"

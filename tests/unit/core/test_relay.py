@@ -151,6 +151,12 @@ def test_an_eta_too_far_ahead_is_clamped() -> None:
     assert (out.exchange, out.routing_key) == ("celery_delayed_27", key(2**28 - 1))
 
 
+def test_an_eta_enters_by_the_exchanges_that_it_is_given() -> None:
+    book = Playbook(Destination("mail", entries=ladder.BY_BRIDGE))
+    [out] = book.deliver(task := wire.task(eta=at(seconds=90)))
+    assert (out.exchange, out.routing_key, out.wire) == ("bridge.delayed.6", key(90), task)
+
+
 @pytest.mark.parametrize("eta", ["", "tomorrow", 5, 5.0, False, []])
 def test_an_eta_that_no_worker_reads_moves_unchanged_and_is_counted(eta: object) -> None:
     book = Playbook()

@@ -41,6 +41,9 @@ def test_what_is_needed_of_the_target():
         ("read", "exchange"),
     ]
     assert len([r for r in found if r.purpose == rights.LADDER]) == 28 * 5 + 2
+    assert [(r.right, r.kind, r.name) for r in found if r.purpose == rights.ENTER] == [
+        (right, "exchange", f"bridge.delayed.{n}") for n in range(28) for right in ("configure", "write", "read")
+    ]
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
@@ -73,6 +76,7 @@ def test_where_they_are_not_everything_is_but_the_inside_of_the_ladder():
     chosen = to_try(needed(PAIRS, "main"), {"source": None})
     assert [r.name for r in chosen if r.purpose == rights.TAKE] == ["a", "b", "c"]
     assert [r.name for r in chosen if r.purpose == rights.EXIT and r.kind == "queue"] == ["a", "b-v2", "c"]
+    assert {r.name for r in chosen if r.purpose == rights.ENTER} == {"bridge.delayed.0", "bridge.delayed.27"}
     assert [r.name for r in chosen if r.purpose == rights.DELAY] == ["celery_delayed_0", "celery_delayed_27"]
 
 

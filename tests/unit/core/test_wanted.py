@@ -10,7 +10,7 @@ from kombu.transport.native_delayed_delivery import declare_native_delayed_deliv
 
 from bridge.core.pairs import Pair, pairs
 from bridge.core.topology import Arguments, Binding, Exchange, Policy, Vhost
-from bridge.core.wanted import Wanted, arguments, exits, kombu_ladder, own, serves, wanted
+from bridge.core.wanted import Wanted, arguments, entries, exits, kombu_ladder, own, serves, wanted
 from tests.support.topologies import queue, vhost
 
 EMPTY = vhost("qhost", version=(4, 3, 6), default_queue_type="quorum")
@@ -266,6 +266,17 @@ def test_the_ladder_is_kombus(kind: str) -> None:
         (b.source, b.destination, b.destination_type, b.routing_key) for b in ours.bindings
     )
     assert not any(binding.arguments for binding in ours.bindings)
+
+
+def test_our_entries_lead_to_one_level_each() -> None:
+    found = entries()
+    assert [(exchange.name, exchange.type, exchange.durable) for exchange in found.exchanges] == [
+        (f"bridge.delayed.{level}", "fanout", True) for level in range(28)
+    ]
+    assert [(binding.source, binding.destination, binding.routing_key) for binding in found.bindings] == [
+        (f"bridge.delayed.{level}", f"celery_delayed_{level}", "") for level in range(28)
+    ]
+    assert found.queues == ()
 
 
 def test_our_own_queues_and_exits() -> None:

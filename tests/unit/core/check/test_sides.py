@@ -164,6 +164,12 @@ CASES = [
         'target user "bridge": no configure on "bridge.control.main", "bridge.quarantine", needed to keep',
         target(permissions=ALL),
     ),
+    Case(
+        "permission-entry",
+        target(permissions=Permissions("bridge", "^(?!bridge.delayed)", ".*", ".*")),
+        'target user "bridge": no configure on "bridge.delayed.0", "bridge.delayed.1", ',
+        target(permissions=ALL),
+    ),
     Case("not-looked-at", source(unknown=("nodes: 403",)), 'source vhost "chost": nodes: 403'),
     Case("not-looked-at", dataclasses.replace(WORLD, probes=None), "nothing was tried over AMQP"),
     Case("not-looked-at", tried(unknown=("no connection",)), 'target vhost "qhost": no connection'),
