@@ -60,6 +60,13 @@ class BackupSide(StrEnum):
     TARGET = "target"
 
 
+class StatsdFormat(StrEnum):
+    """How statsd is told which queue a number is of."""
+
+    STATSD = "statsd"
+    DOGSTATSD = "dogstatsd"
+
+
 class LogLevel(StrEnum):
     """What is logged: this and everything graver."""
 
@@ -136,6 +143,18 @@ def _parse_command(value: object) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _parse_tags(value: object) -> dict[str, str]:
+    # Datadog's tags begin with a letter, are short, and have a colon between name and value.
+    if not isinstance(value, dict):
+        raise ValueError
+    for name, text in value.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", name):
+            raise ValueError(f"the name {name!r}")
+        if not isinstance(text, str) or not re.fullmatch(r"[^\s,|#]{1,128}", text):
+            raise ValueError(f"the value of {name}")
+    return value
+
+
 def _parse_absolute(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError
@@ -185,6 +204,11 @@ _COMMAND = Setting(
     "a command line, or a list of the program and its arguments",
     {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
     shlex.join,
+)
+_TAGS = Setting(
+    _parse_tags,
+    "names and texts such as {env: prod}, without spaces, commas, | and #",
+    {"type": "object", "additionalProperties": {"type": "string"}},
 )
 _PERCENT = Setting(
     _parse_percent, "a share such as 10% or 0.5%, up to 100%", {"type": ["string", "number"]}, "{:g}%".format
@@ -408,9 +432,19 @@ class Metrics(Section):
     """Numbers for the outside."""
 
     statsd: Annotated[HostPort, _HOST_PORT] | None = None
-    """Where statsd listens (UDP); absent: no metrics are sent."""
+    """Where statsd listens (UDP); absent: no metrics are sent. Prometheus asks `GET /metrics` in any case."""
     prefix: Annotated[str, WORD] = "bridge"
-    """First part of every metric's name."""
+    """First part of every name that statsd gets."""
+    format: Annotated[StatsdFormat, one_of(StatsdFormat)] = StatsdFormat.STATSD
+    """`statsd`: the queue is a part of the name; `dogstatsd`: it is a tag, as Datadog's agent wants it."""
+    tags: Annotated[dict[str, str], _TAGS] | None = None
+    """Further tags of every metric. Only with `format: dogstatsd`."""
+
+    @model_validator(mode="after")
+    def _tags_have_a_place(self) -> Metrics:
+        if self.tags and self.format is not StatsdFormat.DOGSTATSD:
+            raise unfit("tags: together with format: dogstatsd", why="tags: with plain statsd, which has none")
+        return self
 
 
 class Log(Section):

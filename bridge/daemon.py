@@ -48,7 +48,8 @@ from bridge.hooks import Hooks
 from bridge.ladder_back import LadderBack
 from bridge.link import Link
 from bridge.links import Links
-from bridge.metrics import Statsd
+from bridge.metrics_prometheus import Scrapes
+from bridge.metrics_statsd import Statsd
 from bridge.notify import Notify
 from bridge.shared import Shared
 from bridge.standing import Standing
@@ -160,8 +161,7 @@ class Daemon:
         self.control.more.append(self.ending.status)
         self.control.more_of_queue.append(self.ending.status_of)
         self.ending.on_drained = self.hooks.drained
-        statsd = config.metrics.statsd
-        self._statsd = None if statsd is None else Statsd(statsd, config.metrics.prefix)
+        self._statsd = Statsd.of(config)
         #: What may be read over the doors: the name in the path, and what answers.
         self.looks: dict[str, Callable[..., Any]] = {
             "status": self.control.snapshot,
@@ -170,7 +170,9 @@ class Daemon:
             "check": CheckLook(file).look,
         }
         #: The same for what is not JSON: the path, and what gives status code, content type and text.
-        self.texts: dict[str, Callable[[], tuple[int, str, str]]] = {}
+        self.texts: dict[str, Callable[[], tuple[int, str, str]]] = {
+            "/metrics": Scrapes(self.control.snapshot, lambda: gevent.sleep(0)),
+        }
         if self.old_side is not None:
             self.looks["old-side"] = self.old_side.as_json
         self.control.lost_features = self.discovery.lost_features()
@@ -180,7 +182,7 @@ class Daemon:
         self.standing = Standing(config, self.links, self.discovery, self.control, self.exits, target, self._attempt)
         self.ending.process = lambda: Process.of(self.control.state, self.standing.queue.status(), datetime.now(UTC))
         self.standing.on_change = lambda: self.commands.put((Command.LOOK, ""))
-        self.standing.on_active = self.hooks.active
+        self.standing.on_active = self._became_active
         self.links.told(self._woken, self.discovery.wake_numbers)
 
     def _link(self, kind: Kind, apart: bool) -> Link:
@@ -368,6 +370,11 @@ class Daemon:
         if self.control.standby:
             return f"{self.control.state}: {self.control.standby}"
         return f"{self.control.state}: {moving} of {len(queues)} queues moving, {faulted} faulted"
+
+    def _became_active(self) -> None:
+        self.hooks.active()
+        if self._statsd is not None and self.standing.queue.term > 1:
+            self._statsd.inherit(self.control.snapshot())
 
     def _woken(self) -> None:
         """A connection opened, closed, was blocked or unblocked."""

@@ -1,129 +1,93 @@
+"""The table: what it reads off a status, and that the page and the walls know all of it."""
+
 from __future__ import annotations
 
-import socket
-from collections import Counter
-from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.address import HostPort
 from bridge.core.counts import Counts
-from bridge.metrics import TABLE, Statsd, reference
+from bridge.metrics import TABLE, Metric
+from bridge.metrics_reference import reference
+from tests.support.statuses import queue, status
+
+BY_NAME = {metric.name: metric for metric in TABLE}
 
 
-@pytest.fixture
-def collector() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
-        end.bind(("127.0.0.1", 0))
-        end.settimeout(5)
-        yield end
+def read(name: str, told: Any) -> dict[tuple[str, ...], float]:
+    return dict(BY_NAME[name].read(told))
 
 
-@pytest.fixture
-def statsd(collector: socket.socket) -> Iterator[Statsd]:
-    made = Statsd(HostPort.parse(f"127.0.0.1:{collector.getsockname()[1]}"), "bridge")
-    yield made
-    made.close()
+def test_the_table_counts_what_the_relay_counts() -> None:
+    counters = {metric.name for metric in TABLE if metric.kind == "counter" and metric.of == "queue"}
+    # What waited for how long is one metric with a label.
+    counted = {field.name for field in fields(Counts) if field.type == "int" and not field.name.startswith("due_")}
+    assert counters == counted | {"due", "brought_back", "brought_back_from_ladder"}
 
 
-def queue(name: str, **changed: Any) -> dict[str, Any]:
-    numbers = dict.fromkeys((metric.name for metric in TABLE if metric.kind == "counter"), 0)
-    fixed = {"name": name, "route": "quorum", "state": "moving", "in_flight": 0, "confirm_ms": 1.5}
-    return {**numbers, **fixed, **changed}
-
-
-def heard(collector: socket.socket) -> dict[str, str]:
-    """What was sent of one snapshot: datagrams until the last name of the table."""
-    lines: list[str] = []
-    while not any(line.startswith("bridge.total.moving:") for line in lines):
-        packet = collector.recv(65536)
-        assert len(packet) <= 1432, "it would not fit into one frame of an ethernet"
-        lines += packet.decode().split("\n")
-    assert [name for name, count in Counter(line.split(":")[0] for line in lines).items() if count > 1] == []
-    return dict(line.split(":", 1) for line in lines)
-
-
-def test_every_name_of_the_table_is_sent_for_each_queue_and_in_total(statsd: Statsd, collector: socket.socket):
-    numbers = {metric.name: 5 for metric in TABLE if metric.kind == "counter"}
-    statsd.send({"queues": [queue("q1", **numbers), queue("q2", **numbers)]})
-    told = heard(collector)
-    expected = {f"bridge.queue.{name}.{metric.name}" for metric in TABLE for name in ("q1", "q2")}
-    expected |= {f"bridge.total.{metric.name}" for metric in TABLE if metric.name not in ("route", "confirm")}
-    assert set(told) == expected
-
-
-def test_counters_are_what_came_since_and_gauges_as_they_stand(statsd: Statsd, collector: socket.socket):
-    statsd.send({"queues": [queue("q1", moved=10, in_flight=3), queue("q2", moved=1, in_flight=4)]})
-    told = heard(collector)
-    assert told["bridge.queue.q1.moved"] == "10|c"
-    assert told["bridge.total.moved"] == "11|c"
-    assert told["bridge.total.in_flight"] == "7.0|g"
-    assert told["bridge.queue.q1.confirm"] == "1.500000|ms"
-    assert told["bridge.queue.q1.route"] == "2|g"
-
-    idle = queue("q1", moved=25, state="idle", route="legacy", confirm_ms=None)
-    statsd.send({"queues": [idle, queue("q2", moved=1)]})
-    told = heard(collector)
-    assert told["bridge.queue.q1.moved"] == "15|c"
-    assert told["bridge.total.moved"] == "15|c"
-    assert told["bridge.total.moving"] == "1.0|g"
-    assert told["bridge.queue.q1.route"] == "0|g"
-    assert "bridge.queue.q2.moved" not in told
-    assert "bridge.queue.q1.confirm" not in told
-
-
-def test_a_queue_that_vanishes_takes_nothing_back_from_the_total(statsd: Statsd, collector: socket.socket):
-    statsd.send({"queues": [queue("q1", moved=10), queue("q2", moved=10)]})
-    heard(collector)
-    statsd.send({"queues": [queue("q1", moved=12)]})
-    told = heard(collector)
-    assert told["bridge.queue.q1.moved"] == "2|c"
-    assert told["bridge.total.moved"] == "2|c"
-
-
-@pytest.mark.parametrize("name", ["a.q1", "a:b|c@d", "ä b"])
-def test_names_are_fit_for_statsd(name: str, statsd: Statsd, collector: socket.socket):
-    statsd.send({"queues": [queue(name, moved=1)]})
-    ours = [key for key in heard(collector) if ".queue." in key]
-    assert all(key.split(".")[2].replace("_", "").isalnum() for key in ours)
-    assert {key.count(".") for key in ours} == {3}
-
-
-def test_many_queues_are_cut_into_datagrams(statsd: Statsd, collector: socket.socket):
-    statsd.send({"queues": [queue(f"queue-{number}", moved=1) for number in range(50)]})
-    assert heard(collector)["bridge.total.moved"] == "50|c"
-
-
-def test_a_receiver_whose_name_is_not_known_stops_nothing(caplog: pytest.LogCaptureFixture):
-    statsd = Statsd(HostPort.parse("nowhere.invalid:8125"), "bridge")
-    for _ in range(2):
-        statsd.send({"queues": [queue("q1", moved=1)]})
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "metrics.statsd: no metrics are sent: nowhere.invalid: " in caplog.text
-
-
-def test_a_collector_that_is_not_there_is_nobody_s_trouble():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
-        end.bind(("127.0.0.1", 0))
-        port = end.getsockname()[1]
-    statsd = Statsd(HostPort.parse(f"127.0.0.1:{port}"), "bridge")
-    for _ in range(3):
-        statsd.send({"queues": [queue("q1", moved=1)]})
-    statsd.close()
-
-
-def test_the_table_counts_what_the_relay_counts():
-    """`taken` is what is left out: it is moved plus in flight plus what went back."""
-    counters = {metric.name for metric in TABLE if metric.kind == "counter"}
-    assert counters == set(Counts.__dataclass_fields__) - {"taken"}
+def test_names_are_there_once_and_fit_for_every_receiver() -> None:
+    assert len(BY_NAME) == len(TABLE)
+    assert all(metric.name.replace("_", "").isalnum() and metric.name.islower() for metric in TABLE)
     assert all(metric.meaning and metric.unit for metric in TABLE)
+    assert BY_NAME["moved"].prometheus == "bridge_moved_total"
+    assert BY_NAME["in_flight"].prometheus == "bridge_in_flight"
+    assert BY_NAME["confirm"].prometheus == ""
+
+
+@pytest.mark.parametrize("metric", TABLE, ids=lambda metric: metric.name)
+def test_every_metric_has_a_number_in_a_whole_status_and_the_labels_it_says(metric: Metric) -> None:
+    told = status(queue("mail"))
+    found = list(metric.read(told["queues"][0] if metric.of == "queue" else told))
+    assert found
+    assert all(len(labels) == len(metric.labels) for labels, _ in found)
+
+
+@pytest.mark.parametrize("metric", TABLE, ids=lambda metric: metric.name)
+def test_what_is_not_known_is_not_told(metric: Metric) -> None:
+    bare = {"name": "mail", "route": "legacy", "state": "idle", "version": "1", "layout": "takeover", "queues": []}
+    nothing = dict.fromkeys(status(queue("mail")) | queue("mail"))
+    for told in (bare, {**nothing, **bare}):
+        assert all(isinstance(value, float) for _, value in metric.read(told))
+
+
+def test_what_stands_still_and_should_not() -> None:
+    for state, expected in (
+        ("moving", 0),
+        ("waiting", 1),
+        ("throttled", 1),
+        ("faulted", 1),
+        ("paused", 0),
+        ("idle", 0),
+    ):
+        assert read("stalled", queue("mail", state=state)) == {(): expected}
+
+
+def test_parts_of_the_status_are_told_by_label() -> None:
+    told = queue("mail")
+    assert read("depth_ready", told) == {("old",): 70.0, ("new",): 3.0}
+    assert read("rate_out", told) == {("10s",): 200.0, ("1m",): 190.0, ("10m",): 150.0}
+    assert read("due", told)[("minute",)] == 4.0
+    assert read("confirm_seconds", told) == {("0.5",): 0.0015, ("0.99",): 0.009}
+    whole = status()
+    assert read("ladder_level_messages", whole) == {("3",): 12.0, ("10",): 30.0}
+    assert read("connected", whole) == {("source",): 1.0, ("target",): 1.0}
+    assert read("info", whole) == {("0.1.0", "takeover"): 1.0}
+
+
+def test_how_old_the_saved_state_is() -> None:
+    assert read("state_age_seconds", status()) == {(): 2.5}
+
+
+def test_a_gate_with_one_check_that_fails_is_not_open() -> None:
+    checks = [{"check": "queue", "ok": True}, {"check": "workers", "ok": False}]
+    assert read("gate_ok", queue("mail", gate=checks)) == {(): 0.0}
+    assert read("gate_ok", queue("mail", gate=None)) == {}
 
 
 def test_the_reference_is_current() -> None:
     page = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
-    command = (
-        "python -c 'from bridge.metrics import reference; print(reference(), end=str())' > docs/reference/metrics.md"
+    assert page.read_text() == reference(), (
+        "run: .venv/bin/python -m bridge.metrics_reference > docs/reference/metrics.md"
     )
-    assert page.read_text() == reference(), f"run: {command}"
