@@ -59,6 +59,16 @@ def fetch(path: str, what: str = "status", *, patience: float | None = None) -> 
     return told
 
 
+def fetch_text(path: str, where: str) -> tuple[int, str]:
+    """Return the HTTP status and the text of what the daemon answers in another form than JSON, at this path.
+
+    Raises:
+        Unreachable, AccessRefused: as `fetch`.
+    """
+    code, raw = _exchange(path, "GET", where, None, _PATIENCE)
+    return code, raw.decode(errors="replace")
+
+
 def fetch_status(path: str) -> dict[str, Any]:
     """Return the status of the daemon that listens on the unix socket `path`; errors as `fetch`."""
     return fetch(path)
@@ -82,13 +92,22 @@ def post(path: str, what: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _ask(
     path: str, method: str, what: str, body: Mapping[str, Any] | None, patience: float
 ) -> tuple[int, dict[str, Any] | None]:
+    code, raw = _exchange(path, method, f"/api/{what}", body, patience)
+    try:
+        told = json.loads(raw)
+    except ValueError:
+        told = None
+    return code, told if isinstance(told, dict) else None
+
+
+def _exchange(path: str, method: str, where: str, body: Mapping[str, Any] | None, patience: float) -> tuple[int, bytes]:
     connection = _UnixConnection(path, patience)
     content = None if body is None else json.dumps(body).encode()
     headers = _HEADERS if body is None else {**_HEADERS, "Content-Type": "application/json"}
     try:
-        connection.request(method, f"/api/{what}", content, headers)
+        connection.request(method, where, content, headers)
         response = connection.getresponse()
-        raw = response.read()
+        return response.status, response.read()
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
             f"no daemon answers on {path}", hint="is `bridge run` running, with this admin.socket in its configuration?"
@@ -104,11 +123,6 @@ def _ask(
         ) from None
     finally:
         connection.close()
-    try:
-        told = json.loads(raw)
-    except ValueError:
-        told = None
-    return response.status, told if isinstance(told, dict) else None
 
 
 def _refusal(path: str, what: str, code: int, told: Mapping[str, Any] | None) -> BridgeError:

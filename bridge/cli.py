@@ -38,6 +38,7 @@ _LAZY = {
     },
     "apply": ("bridge.cli_topology", "apply", "Make what the plan says on the target, step by step.", ""),
     "certify": ("bridge.cli_certify", "certify", "Say whether the old vhost can be deleted.", ""),
+    "health": ("bridge.cli_health", "health", "Say whether the daemon lives, for health checks.", ""),
     "lab": ("bridge.lab.commands", "lab", "Real brokers to rehearse on, and the rehearsal.", "lab"),
     "permissions": ("bridge.cli_topology", "permissions", "Print the least rights that the bridge's users need.", ""),
     "plan": ("bridge.cli_topology", "plan", "Print what is still to be made on the target, call by call.", ""),

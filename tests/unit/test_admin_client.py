@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge import admin_client
-from bridge.admin_client import fetch_status, post
+from bridge.admin_client import fetch_status, fetch_text, post
 from bridge.errors import AccessRefused, Refused, Unreachable
 
 Serve = Callable[[bytes | None], str]
@@ -66,6 +66,11 @@ def answer(body: bytes, status: str = "200 OK") -> bytes:
 def test_the_status_is_asked_for_and_read(serve: Serve, tmp_path: Path) -> None:
     assert fetch_status(serve(answer(b'{"version": "1"}'))) == {"version": "1"}
     assert (tmp_path / "request").read_bytes().startswith(b"GET /api/status HTTP/1.1\r\nHost: bridge\r\n")
+
+
+def test_what_is_no_json_comes_as_it_is(serve: Serve, tmp_path: Path) -> None:
+    assert fetch_text(serve(answer(b"starting\n", "503 Service Unavailable")), "/readyz") == (503, "starting\n")
+    assert (tmp_path / "request").read_bytes().startswith(b"GET /readyz HTTP/1.1\r\nHost: bridge\r\n")
 
 
 @pytest.mark.parametrize(
