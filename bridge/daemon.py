@@ -161,7 +161,7 @@ class Daemon:
         self.control.more.append(self.ending.status)
         self.control.more_of_queue.append(self.ending.status_of)
         self.ending.on_drained = self.hooks.drained
-        self._statsd = Statsd.of(config)
+        self._statsd = Statsd.of(config, lambda: gevent.sleep(0))
         #: What may be read over the doors: the name in the path, and what answers.
         self.looks: dict[str, Callable[..., Any]] = {
             "status": self.control.snapshot,

@@ -15,9 +15,12 @@ from bridge.metrics import TABLE, Metric, Status
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
+    from prometheus_client.samples import Sample
 
 #: Label of every sample: `instance` of the configuration.
 BRIDGE = "bridge"
+#: Samples that are made, and written, at a stretch: a millisecond or two.
+STRETCH = 200
 
 
 class Scrapes:
@@ -25,7 +28,8 @@ class Scrapes:
 
     Args:
         snapshot: gives the status.
-        pause: called between two names: with a thousand queues the whole takes long, and messages do not wait for it.
+        pause: called again and again on the way: with a thousand queues the whole takes half a second, and messages do
+            not wait for it.
     """
 
     def __init__(self, snapshot: Callable[[], Status], pause: Callable[[], None]) -> None:
@@ -59,11 +63,26 @@ class Scrapes:
         status = self._snapshot()
         for metric in TABLE:
             if metric.prometheus:
+                family = _family(metric, status, self._pause)
+                family.samples = _Unhurried(family.samples, self._pause)
+                yield family
+
+
+class _Unhurried(list["Sample"]):
+    """Samples that are written with pauses."""
+
+    def __init__(self, samples: list[Sample], pause: Callable[[], None]) -> None:
+        super().__init__(samples)
+        self._pause = pause
+
+    def __iter__(self) -> Iterator[Sample]:
+        for number, sample in enumerate(super().__iter__()):
+            if number % STRETCH == 0:
                 self._pause()
-                yield _family(metric, status)
+            yield sample
 
 
-def _family(metric: Metric, status: Status) -> Family:
+def _family(metric: Metric, status: Status, pause: Callable[[], None]) -> Family:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     made = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
@@ -76,7 +95,9 @@ def _family(metric: Metric, status: Status) -> Family:
         for labels, value in metric.read(status):
             family.add_metric((instance, *labels), value)
     else:
-        for queue in status["queues"]:
+        for number, queue in enumerate(status["queues"]):
+            if number % STRETCH == STRETCH - 1:
+                pause()
             name = queue["name"]
             for labels, value in metric.read(queue):
                 family.add_metric((instance, name, *labels), value)

@@ -11,7 +11,7 @@ import pytest
 from bridge.address import HostPort
 from bridge.config import parse
 from bridge.metrics import TABLE
-from bridge.metrics_statsd import AGAIN, Statsd
+from bridge.metrics_statsd import AGAIN, STRETCH, Statsd
 from tests.support.statuses import queue, status
 
 QUEUES = [metric for metric in TABLE if metric.of == "queue"]
@@ -142,6 +142,14 @@ def test_many_queues_are_cut_into_datagrams(statsd: Statsd, dogstatsd: Statsd, c
     assert sum(line.startswith("bridge.moved:1|c|") for line in lines(collector)) == 50
 
 
+def test_others_are_let_in_between_where_there_are_many_queues(collector: socket.socket) -> None:
+    pauses: list[int] = []
+    statsd = Statsd(to(collector), "bridge", pause=lambda: pauses.append(1))
+    statsd.send(status(*(queue(f"queue-{number}") for number in range(2 * STRETCH))))
+    statsd.close()
+    assert len(pauses) == 2
+
+
 def test_datadog_has_the_queue_and_what_else_tells_numbers_apart_in_tags(
     dogstatsd: Statsd, collector: socket.socket
 ) -> None:
@@ -182,7 +190,7 @@ def test_the_configuration_says_which_kind(collector: socket.socket) -> None:
     sides = 'source: {amqp: "amqp://u:p@old/c", api: "http://old"}\ntarget: {amqp: "amqp://u:p@new/q"}\n'
 
     def sent(metrics: str) -> list[str]:
-        statsd = Statsd.of(parse(f"{sides}instance: shop\nmetrics: {metrics}", {}))
+        statsd = Statsd.of(parse(f"{sides}instance: shop\nmetrics: {metrics}", {}), lambda: None)
         if statsd is None:
             return []
         statsd.send(status(queue("q1")))
