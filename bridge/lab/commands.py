@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import shlex
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -89,11 +90,19 @@ def up(old: str, new: str, nodes: int, same_broker: bool, name: str, as_json: bo
 @lab.command()
 @_name
 @_json
-def env(name: str, as_json: bool) -> int:
+@click.option("--export", "as_export", is_flag=True, help="Lines for a shell: OLD_AMQP, OLD_API, NEW_AMQP, NEW_API.")
+def env(name: str, as_json: bool, as_export: bool) -> int:
     """Print the addresses of a lab that is up, user and password in the URLs."""
     from bridge.lab.brokers import Lab
 
-    _show(Lab.attach(name).env(), as_json=as_json)
+    if as_json and as_export:
+        raise click.UsageError("--json and --export exclude each other")
+    sides = Lab.attach(name).env()
+    if as_export:
+        for line in export_lines(sides):
+            click.echo(line)
+    else:
+        _show(sides, as_json=as_json)
     return Exit.DONE
 
 
@@ -105,6 +114,15 @@ def down(name: str) -> int:
 
     click.echo(f'lab "{name}" is down' if take_down(name) else f'lab "{name}" was not up', err=True)
     return Exit.DONE
+
+
+def export_lines(sides: dict[str, SideInfo]) -> list[str]:
+    """What a shell evaluates to have the addresses as variables, of each side's first node."""
+    return [
+        f"export {side.upper()}_{door.upper()}={shlex.quote(url)}"
+        for side, info in sides.items()
+        for door, url in (("amqp", info["amqp"]), ("api", info["api"]))
+    ]
 
 
 def _show(sides: dict[str, SideInfo], *, as_json: bool) -> None:

@@ -94,3 +94,11 @@ def test_other_commands_may_take_the_same_options():
 
 def test_the_rehearsal_is_among_the_commands():
     assert lab.list_commands(click.Context(lab)) == ["down", "env", "rehearse", "up"]
+
+
+def test_env_exports_variables_for_a_shell(asked: list[Any]):
+    assert typed("env", "--export").stdout == (
+        "export OLD_AMQP=amqp://u:p@h:1/v\nexport OLD_API=http://u:p@h:2\n"
+        "export NEW_AMQP=amqp://u:p@h:1/v\nexport NEW_API=http://u:p@h:2\n"
+    )
+    assert "exclude each other" in typed("env", "--export", "--json").exception.message  # type: ignore[union-attr]
