@@ -19,6 +19,7 @@ from bridge.config_file import Tree, read_tree
 from bridge.config_rules import broken_rules
 from bridge.config_sections import (
     DEFAULT_SOCKET,
+    PATIENCE,
     PERIOD,
     WORD,
     Admin,
@@ -93,6 +94,8 @@ class Config(Section):
     """Messages that no broker would take."""
     metrics: Metrics = Metrics()
     """Numbers for the outside."""
+    watchdog: Annotated[int, PATIENCE] = 30
+    """How long the daemon's loop may stand still until the daemon ends itself, to be started anew."""
     log: Log = Log()
     """What is logged."""
 

@@ -110,6 +110,10 @@ def _parse_wait(value: str) -> int:
     return _parse_between(value, 1, 3600, "1s to 1h")
 
 
+def _parse_patience(value: str) -> int:
+    return _parse_between(value, 5, 3600, "5s to 1h")
+
+
 def _parse_between(value: str, low: int, high: int, allowed: str) -> int:
     seconds = parse_duration(value)
     if not low <= seconds <= high:
@@ -196,6 +200,7 @@ RATE = text_of("a rate such as 20/s or 300/m, from 2/m to 1000000/s", parse_rate
 AGE = text_of("a time such as 7d, 12h or 30m", _parse_age, show=show_duration)
 PERIOD = text_of("a time such as 5m or 90s, from 1s to 7d", _parse_period, show=show_duration)
 _WAIT = text_of("a time such as 10s or 2m, from 1s to 1h", _parse_wait, show=show_duration)
+PATIENCE = text_of("a time such as 30s or 2m, from 5s to 1h", _parse_patience, show=show_duration)
 _TOKEN = text_of(
     "at least 16 characters: visible ASCII, no space", _parse_token, secret=True, writeOnly=True, format="password"
 )

@@ -44,6 +44,7 @@ from bridge.ending import LOOK, ending
 from bridge.errors import BridgeError, ConfigError, Exit
 from bridge.exit_watch import ExitWatch
 from bridge.export import exporter
+from bridge.health import Health
 from bridge.hooks import Hooks
 from bridge.ladder_back import LadderBack
 from bridge.link import Link
@@ -55,6 +56,7 @@ from bridge.shared import Shared
 from bridge.standing import Standing
 from bridge.target_types import TargetTypes
 from bridge.throttle import Throttles
+from bridge.watchdog import Watchdog
 from bridge.way import Kind
 from bridge.web.doors import Doors
 
@@ -169,9 +171,13 @@ class Daemon:
             "certify": self.ending.certify,
             "check": CheckLook(file).look,
         }
+        self.health = Health(self.control, self.discovery.all, self._sentence)
+        self.watchdog = Watchdog(config.watchdog)
         #: The same for what is not JSON: the path, and what gives status code, content type and text.
         self.texts: dict[str, Callable[[], tuple[int, str, str]]] = {
             "/metrics": Scrapes(self.control.snapshot, lambda: gevent.sleep(0)),
+            "/livez": self.health.live,
+            "/readyz": self.health.ready,
         }
         if self.old_side is not None:
             self.looks["old-side"] = self.old_side.as_json
@@ -226,6 +232,7 @@ class Daemon:
         for number in SIGNALS:
             gevent.signal_handler(number, self._signalled, number)
         doors = Doors(self.config.admin)
+        self.watchdog.start()
         try:
             self._start()
             # What waits in the queues comes first: the doors take their time to open.
@@ -244,6 +251,7 @@ class Daemon:
                 self._stop()
         finally:
             doors.close()
+            self.watchdog.stop()
         return Exit.REFUSED if self._ended_by_fault else Exit.DONE
 
     def _signalled(self, number: signal.Signals) -> None:
@@ -263,38 +271,44 @@ class Daemon:
         for lost in self.control.lost_features:
             log.warning("%s", lost)
         self.standing.compete()
-        gevent.spawn(self._every, GATE, self._ask_gates)
-        gevent.spawn(self._every, REPORT, lambda: self.control.tick(datetime.now(UTC)))
-        gevent.spawn(self._every, DISCOVER, self._discover, done=True)
-        gevent.spawn(self._every, LADDER_WATCH, self.exits.watch, done=True)
-        gevent.spawn(self._every, REPORT, self._report)
-        gevent.spawn(self._every, LOOK, self._while_active(self.ending.look), unhurried=True)
+        gevent.spawn(self._every, "gates", GATE, self._ask_gates)
+        gevent.spawn(self._every, "postponed verbs", REPORT, lambda: self.control.tick(datetime.now(UTC)))
+        gevent.spawn(self._every, "discovery", DISCOVER, self._discover, done=True)
+        gevent.spawn(self._every, "ladder", LADDER_WATCH, self.exits.watch, done=True)
+        gevent.spawn(self._every, "report", REPORT, self._report)
+        gevent.spawn(self._every, "drained", LOOK, self._while_active(self.ending.look), unhurried=True)
         if self.old_side is not None:
-            gevent.spawn(self._every, old_side.LOOK, self._while_active(self.old_side.look), unhurried=True)
+            gevent.spawn(self._every, "old side", old_side.LOOK, self._while_active(self.old_side.look), unhurried=True)
         gevent.spawn(self.ladder_back.run)
-        gevent.spawn(self._every, REPORT, self.throttles.look)
-        gevent.spawn(self._every, REPORT, self.hooks.look)
+        gevent.spawn(self._every, "throttles", REPORT, self.throttles.look)
+        gevent.spawn(self._every, "hooks", REPORT, self.hooks.look)
         gevent.spawn(self.hooks.run)
         if self._notify.watchdog is not None:
-            gevent.spawn(self._every, self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
+            gevent.spawn(self._every, "systemd", self._notify.watchdog, lambda: self._notify.alive(self._sentence()))
 
-    def _every(self, seconds: float, act: Callable[[], object], *, done: bool = False, unhurried: bool = False) -> None:
+    def _every(
+        self, name: str, seconds: float, act: Callable[[], object], *, done: bool = False, unhurried: bool = False
+    ) -> None:
         """Do something again and again until the end; a `BridgeError` is said and does not end it.
 
         Args:
+            name: of the duty.
             seconds: from one time to the next.
             act: what is done.
             done: the start has just done it.
             unhurried: not before the gates were asked, and up to twice as many seconds with more than MANY queues.
         """
+        duty = self.health.duty(name, seconds)
         with self._guarded():
             if done and self._stopping.wait(seconds):
                 return
             if unhurried:
                 self._gates_asked.wait(seconds)
             while True:
+                duty.begins()
                 self._attempt(act)
                 more = min(2.0, max(1.0, len(self.discovery.all()) / MANY)) if unhurried else 1.0
+                duty.rests(seconds * more)
                 if self._stopping.wait(seconds * more):
                     return
 
@@ -340,11 +354,14 @@ class Daemon:
 
     def _serve(self) -> None:
         """Carry out commands until one ends it."""
+        duty = self.health.duty("commands", 1.0)
         while True:
+            duty.rests(1.0)
             try:
                 command, by = self.commands.get(timeout=1.0)
             except Empty:
                 command, by = Command.LOOK, ""
+            duty.begins()
             if command is Command.STOP:
                 return
             if command is Command.LOOK:

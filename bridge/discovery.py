@@ -181,7 +181,7 @@ class Discovery:
         Raises:
             ConfigError: with the settings that may not change.
         """
-        fixed = ("source", "target", "legacy", "instance", "admin", "metrics", "export", "backup", "celery")
+        fixed = ("source", "target", "legacy", "instance", "admin", "metrics", "export", "backup", "celery", "watchdog")
         faults = [
             Fault(name, "changed", "the value that the daemon was started with; restart it to change this")
             for name in fixed

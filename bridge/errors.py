@@ -27,6 +27,8 @@ class Exit(enum.IntEnum):
     REFUSED = 1
     USAGE = 2
     UNREACHABLE = 3
+    #: Of the daemon alone: its loop stood still, and it ended itself to be started anew.
+    STUCK = 4
 
 
 class BridgeError(Exception):

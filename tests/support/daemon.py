@@ -95,6 +95,7 @@ class Daemon:
         *,
         environment: Mapping[str, str] | None = None,
         ready: bool = True,
+        module: str = "bridge",
     ) -> Daemon:
         """Start a daemon.
 
@@ -103,11 +104,12 @@ class Daemon:
             folder: for its file and its log; another daemon in the same folder goes on in the same log.
             environment: added to this process's environment.
             ready: wait until it answers and is past its start; without, it may end at once.
+            module: what is run; another one than the command does something beside it.
         """
         file, log = folder / "bridge.yaml", folder / "bridge.log"
         file.touch(mode=0o600)  # it holds passwords
         file.write_text(config if isinstance(config, str) else yaml.safe_dump(dict(config), sort_keys=False))
-        command = [sys.executable, "-m", "bridge", "-c", str(file), "run"]
+        command = [sys.executable, "-m", module, "-c", str(file), "run"]
         with log.open("ab") as out:
             process = subprocess.Popen(
                 command,
