@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,10 +172,11 @@ def admin_socket(file: str | None) -> str:
     """
     if file is None:
         return DEFAULT_SOCKET
-    tree = read_tree(_read(file), {})
-    if not isinstance(tree.written, dict):
-        raise ConfigError(file, list(tree.faults.values()))
-    given = tree.written.get("admin") or {}
+    tree = read_tree(_read(file), os.environ)
+    place = ("admin", "socket")
+    if not isinstance(tree.filled, dict) or place in tree.faults:
+        raise ConfigError(file, [tree.faults[place]] if place in tree.faults else list(tree.faults.values()))
+    given = tree.filled.get("admin") or {}
     if isinstance(given, dict):
         # The rest may stand on secrets that are not here.
         given = {name: given[name] for name in given if name == "socket"}

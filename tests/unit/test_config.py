@@ -303,6 +303,16 @@ def test_the_admin_socket_is_found_without_the_secrets(tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"{file}: {fault}")
 
 
+def test_the_admin_socket_may_stand_on_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "bridge.yaml"
+    file.write_text("source: {amqp: '${NOT_SET}'}\nadmin: {socket: '${HERE}/b.sock'}\n")
+    monkeypatch.setenv("HERE", "/tmp")
+    assert config.admin_socket(str(file)) == "/tmp/b.sock"
+    monkeypatch.delenv("HERE")
+    with pytest.raises(ConfigError, match=r"admin\.socket: found '\$\{HERE\}/b\.sock' \(HERE is not set\)"):
+        config.admin_socket(str(file))
+
+
 def test_the_schema_describes_every_setting() -> None:
     schema = config.schema()
     assert schema["$schema"].startswith("https://json-schema.org/")
