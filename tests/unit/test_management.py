@@ -65,7 +65,7 @@ def serve(changes: list[tuple[str, str, object]]) -> Iterator[Serve]:
     made: list[Management] = []
     yield start
     for management in made:
-        management._session.close()
+        management.close()
     for server in servers:
         server.shutdown()
         server.server_close()
@@ -170,7 +170,7 @@ def test_nobody_there_is_said(serve: Serve):
     said = r"target: the HTTP API at http://127\.0\.0\.1:1 does not answer: connection refused"
     with pytest.raises(Unreachable, match=said):
         management.queue("v", "q")
-    management._session.close()
+    management.close()
 
 
 def test_the_environment_s_proxy_is_not_asked(serve: Serve, monkeypatch: pytest.MonkeyPatch):

@@ -73,19 +73,20 @@ def test_the_api_takes_the_credentials_of_amqp_unless_it_has_its_own():
     own = sides.management("source", broker(api="http://monitor:m@old:15672"))
     assert of_amqp is not None
     assert own is not None
-    assert of_amqp._session.auth == ("u", "p")
-    assert own._session.auth == ("monitor", "m")
+    assert of_amqp._http.headers["authorization"] == "Basic dTpw"  # u:p
+    assert own._http.headers["authorization"] == "Basic bW9uaXRvcjpt"  # monitor:m
 
 
 def test_the_api_s_tls_is_that_of_the_side():
     tls = {"ca": "/ca.pem", "cert": "/cert.pem"}
     given = sides.management("target", broker(api="https://new:15671", tls=tls))
     assert given is not None
-    assert given._session.verify == "/ca.pem"
-    assert given._session.cert == ("/cert.pem", "/cert.pem")
+    told = given._http.connection_pool_kw
+    assert [told[key] for key in ("ca_certs", "cert_file", "key_file")] == ["/ca.pem", "/cert.pem", "/cert.pem"]
+    assert told["cert_reqs"] == "CERT_REQUIRED"
     given = sides.management("target", broker(api="https://new:15671", tls={"ca": "/ca.pem", "verify": False}))
     assert given is not None
-    assert given._session.verify is False
+    assert given._http.connection_pool_kw["cert_reqs"] == "CERT_NONE"
 
 
 def over_tls(end: ScriptedBroker, host: str, **tls: str) -> Connection:
