@@ -137,6 +137,7 @@ def _tap(new: RawAmqp) -> None:
     new.declare(STRAIGHT, **QUORUM)
     for level in range(ladder.LEVELS):
         new.bind(TAP, ladder.level_name(level), "#")
+        new.bind(TAP, ladder.entry_name(level), "")
 
 
 def _publish_and_collect(

@@ -109,7 +109,7 @@ def _assert_entered(seen: Seen, due: float, queue: str) -> None:
     assert "." not in word
     if queue.isalnum():
         assert word == f"bridge:{queue}"
-    assert entered.exchange == f"celery_delayed_{seconds.bit_length() - 1}"
+    assert entered.exchange == f"bridge.delayed.{seconds.bit_length() - 1}"
     fresh = [message for message in seen.tapped if "headers.x-death" not in parse(message.properties)]
     assert fresh == [entered], "published onto the ladder once"
     assert seen.straight_tap is not None

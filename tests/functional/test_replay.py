@@ -137,7 +137,7 @@ def test_each_filter_and_its_dry_run(vhosts: Vhosts, scene: Scene):
             if not tapped and "later" in wanted:
                 # The first message made the ladder; what goes into it is seen from now on.
                 new.declare("tap")
-                new.bind("tap", ladder.level_name((90_000).bit_length() - 1), "#")
+                new.bind("tap", ladder.entry_name((90_000).bit_length() - 1), "")
                 new.consume("tap")
                 tapped = True
                 real = scene.run(*options, "--yes")

@@ -101,11 +101,11 @@ def test_what_is_put_arrives_as_the_daemon_would_send_it(vhosts: Vhosts, new: Ra
         task(b"cut", CC=["q2-new"], **{"x-death": [{"count": 1}]}).but({p.USER_ID: b"\x03app"}).raw(),
     )
     with Republisher(configured(vhosts, tmp_path, queues=settings)) as republisher:
-        level = ladder.level_name((90_000).bit_length() - 1)
+        entry = ladder.entry_name((90_000).bit_length() - 1)
         new.declare("tap")
         # The ladder is declared by the first message.
         assert send(republisher, messages) == dict.fromkeys(messages)
-        new.bind("tap", level, "#")
+        new.bind("tap", entry, "")
         new.consume("tap")
         assert send(republisher, {"far": ("q1", task(b"far", eta=iso(far)).raw())}) == {"far": None}
     arrived = received(new, len(messages) + 1)
