@@ -67,6 +67,7 @@ lint: $(STAMP)
 
 # Unit tests; the core must reach 100 % of its branches by them alone.
 unit: $(STAMP)
+	command -v systemd-analyze >/dev/null || { $(call needs,systemd); }
 	$(BIN)/pytest tests/unit -n 2 --cov --cov-report=term $(ARGS)
 
 # Writes the pages that are made from the code; a unit test says when they are not current.

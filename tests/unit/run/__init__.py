@@ -1,0 +1,1 @@
+"""What people run the bridge with: units, image, manifests; looked at as files. tests/image runs them."""
