@@ -447,6 +447,20 @@ class Channel:
         """Bind `queue` to `exchange`; when it is bound already, nothing happens."""
         self._call(lambda done: self._channel.queue_bind(queue, exchange, routing_key=key, callback=done))
 
+    def in_one_go(self, ask: Callable[[pika.channel.Channel], None], exchange: str) -> None:
+        """Ask many things and wait once; the broker refuses the first that it does not like by closing the channel.
+
+        Args:
+            ask: asks on the channel it is given, without callbacks: such questions have no answer (`no-wait`).
+            exchange: one that is there, or must be; when it is answered for, everything before it is done.
+        """
+
+        def start(done: Callable[..., None]) -> None:
+            ask(self._channel)
+            self._channel.exchange_declare(exchange, passive=True, callback=done)
+
+        self._call(start)
+
     def fan_out(self, queues: Mapping[str, str], *, declare: bool) -> None:
         """Bind each queue to a durable fanout exchange of its own, and see that we may publish to these.
 
@@ -458,16 +472,14 @@ class Channel:
             declare: the exchanges; they must be there otherwise.
         """
 
-        def ask(done: Callable[..., None]) -> None:
-            channel = self._channel
+        def ask(channel: pika.channel.Channel) -> None:
             for exchange, queue in queues.items():
                 channel.exchange_declare(exchange, exchange_type="fanout", durable=True, passive=not declare)
                 channel.queue_bind(queue, exchange, routing_key="")
                 # It takes write on the first and read on the second, and no broker minds that there is none.
                 channel.exchange_unbind(exchange, exchange)
-            channel.exchange_declare(exchange, passive=True, callback=done)
 
-        self._call(ask)
+        self.in_one_go(ask, [*queues][-1])
 
     def close(self) -> None:
         """Close the channel and wait until the broker has done it: unacked messages are back in their queue then."""

@@ -17,9 +17,10 @@ from bridge.address import AmqpAddress
 from bridge.amqp import Connection
 from bridge.config_sections import Broker
 from bridge.core import ladder
-from bridge.delayed import Exits
+from bridge.delayed import CHANNEL, Exits
 from bridge.errors import Refused, Unreachable
 from bridge.exit_watch import ExitWatch
+from bridge.ladder_whole import whole
 from tests.support.brokers import Side, Vhosts
 from tests.support.peers import Admin, Peer, as_user
 
@@ -32,18 +33,24 @@ def side(vhosts: Vhosts) -> Side:
 
 
 @pytest.fixture
-def exits_for() -> Iterator[Callable[[str], Exits]]:
-    """Exits of a user, over a connection of their own."""
-    opened: list[Connection] = []
+def opened() -> Iterator[Callable[[str], Connection]]:
+    """Connections of ours."""
+    made: list[Connection] = []
 
-    def make(url: str) -> Exits:
-        opened.append(Connection("target", [pika.URLParameters(url)]))
-        opened[-1].open()
-        return Exits(opened[-1], sides.ladder(Broker.model_validate({"amqp": url})))
+    def make(url: str) -> Connection:
+        made.append(Connection("target", [pika.URLParameters(url)]))
+        made[-1].open()
+        return made[-1]
 
     yield make
-    for connection in opened:
+    for connection in made:
         connection.close()
+
+
+@pytest.fixture
+def exits_for(opened: Callable[[str], Connection]) -> Callable[[str], Exits]:
+    """Exits of a user, over a connection of their own."""
+    return lambda url: Exits(opened(url), sides.ladder(Broker.model_validate({"amqp": url})))
 
 
 @pytest.fixture
@@ -64,6 +71,41 @@ def test_the_ladder_is_declared_as_celery_declares_it(side: Side, exits: Exits):
         declare_native_delayed_delivery_exchanges_and_queues(worker, "quorum")
     exits.ensure_ladder()
     assert (exits.fault, exits.warning) == (None, None)
+
+
+def test_a_ladder_that_is_whole_is_not_declared_again(side: Side, opened: Callable[[str], Connection]):
+    connection = opened(side.amqp)
+
+    def look() -> bool:
+        channel = connection.channel(CHANNEL)
+        try:
+            return whole(channel)
+        finally:
+            channel.close()
+
+    assert not look()
+    assert bindings(side) == set(), "looking makes nothing"
+    delayed.declare(AmqpAddress.parse(side.amqp), None)
+    declared = bindings(side)
+    assert look()
+    with Peer(side.amqp) as peer:
+        peer.channel.exchange_unbind("celery_delayed_4", "celery_delayed_5", "*." * 22 + "0.#")
+        peer.channel.queue_unbind("celery_delayed_5", "celery_delayed_5", "*." * 22 + "1.#")
+        assert len(bindings(side)) == len(declared) - 2
+        assert look()
+        assert bindings(side) == declared
+        peer.channel.queue_delete("celery_delayed_0")
+        assert not look()
+        assert len(bindings(side)) == len(declared) - 1
+        peer.channel.queue_declare("celery_delayed_0", durable=True, arguments={"x-queue-type": "quorum"})
+        assert not look()
+
+    fresh = Exits(connection, lambda: pytest.fail("it is declared by kombu"))
+    with Peer(side.amqp) as peer:
+        peer.channel.queue_delete("celery_delayed_0")
+    delayed.declare(AmqpAddress.parse(side.amqp), None)
+    fresh.ensure_ladder()
+    assert (fresh.fault, fresh.warning) == (None, None)
 
 
 def test_a_classic_ladder_is_accepted_with_a_warning(side: Side, exits: Exits):

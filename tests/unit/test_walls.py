@@ -61,6 +61,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/verbs.py": "tests/unit/test_control.py",
     "bridge/wording.py": "tests/unit/test_control.py",
     "bridge/ladder_back.py": "tests/e2e/test_reverse.py",
+    "bridge/ladder_whole.py": "tests/functional/test_delayed.py",
     "bridge/ladder_look.py": "tests/e2e/test_reverse.py",
     "bridge/settling.py": "tests/e2e/test_reverse.py",
     "bridge/queue_look.py": "tests/e2e/test_reverse.py",
