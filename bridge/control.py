@@ -26,7 +26,10 @@ from bridge.core.gate import Gate
 from bridge.core.route import VERB_OF, Cell, Layout, Refused, Route, Unchanged, Verb, cell, flows
 from bridge.errors import Refused as RefusedError
 from bridge.errors import Standby, UnknownQueue
+from bridge.figures import Figures
+from bridge.gate_looks import GateLooks
 from bridge.links import Links
+from bridge.old_side_short import NOT_SEEN as OLD_SIDE_NOT_SEEN
 from bridge.postponed import Postponed
 from bridge.records import Configured, Plan, Records
 from bridge.shared import Shared
@@ -94,9 +97,14 @@ class Control:
         self.clock = clock
         self.addresses = addresses
         self._subscriptions = subscriptions
+        #: What is measured of the queues; told of every second.
+        self.figures = Figures(self.layout, subscriptions)
         self.records = Records()
         self.verbs = Verbs(self.layout, self.records, self.changes)
         self.postponed = Postponed(self.verbs, self._ready)
+        self.gates = GateLooks(self.layout, links, self.records, subscriptions)
+        #: Who is on the old side, in short.
+        self.old_side: Callable[[], Mapping[str, Any]] = lambda: OLD_SIDE_NOT_SEEN
 
     # -- the verbs
     # --------------------------------------------------------------------------------------------------------
@@ -268,6 +276,17 @@ class Control:
     def snapshot(self) -> dict[str, Any]:
         """All numbers at one moment."""
         return status.snapshot(self, self._subscriptions(), datetime.now(UTC))
+
+    def sample(self) -> None:
+        """Look at what happened since the last time; to be called every second."""
+        if self.standby:
+            self.figures.forget()
+        else:
+            self.figures.sample()
+
+    def why_first(self) -> str:
+        """Why it is not moving, or what waits, in one sentence; empty when all moves."""
+        return status.why_first_of(self, self._subscriptions(), datetime.now(UTC))
 
     def duplicates(self) -> dict[str, Any]:
         """The list of possible duplicates: the newest ones, for as many as it holds, and how many there were in all."""

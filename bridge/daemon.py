@@ -27,7 +27,7 @@ from gevent.event import Event
 from gevent.queue import Empty, Queue
 
 from bridge import config as configuration
-from bridge import logs, old_side, sides
+from bridge import gate_looks, logs, old_side, sides
 from bridge.apart import setter
 from bridge.check_look import CheckLook
 from bridge.clock import ClockWatch
@@ -52,6 +52,7 @@ from bridge.links import Links
 from bridge.metrics_prometheus import Scrapes
 from bridge.metrics_statsd import Statsd
 from bridge.notify import Notify
+from bridge.old_side_short import OldSideShort
 from bridge.shared import Shared
 from bridge.standing import Standing
 from bridge.target_types import TargetTypes
@@ -163,6 +164,8 @@ class Daemon:
         self.control.more.append(self.ending.status)
         self.control.more_of_queue.append(self.ending.status_of)
         self.ending.on_drained = self.hooks.drained
+        figures = self.control.figures
+        figures.depths, figures.levels = self.ending.depths, self.ending.levels
         self._statsd = Statsd.of(config, lambda: gevent.sleep(0))
         #: What may be read over the doors: the name in the path, and what answers.
         self.looks: dict[str, Callable[..., Any]] = {
@@ -170,6 +173,8 @@ class Daemon:
             "duplicates": self.control.duplicates,
             "certify": self.ending.certify,
             "check": CheckLook(file).look,
+            "history": figures.history,
+            "gate": self.control.gates.ask,
         }
         self.health = Health(self.control, self.discovery.all, self._sentence)
         self.watchdog = Watchdog(config.watchdog)
@@ -181,6 +186,7 @@ class Daemon:
         }
         if self.old_side is not None:
             self.looks["old-side"] = self.old_side.as_json
+            self.control.old_side = OldSideShort(self.old_side, config.layout).status
         self.control.lost_features = self.discovery.lost_features()
         self.ladder_back = LadderBack(config, self.discovery.all, self.doubles)
         self.control.more.append(self.ladder_back.for_status)
@@ -280,6 +286,9 @@ class Daemon:
         if self.old_side is not None:
             gevent.spawn(self._every, "old side", old_side.LOOK, self._while_active(self.old_side.look), unhurried=True)
         gevent.spawn(self.ladder_back.run)
+        gevent.spawn(
+            self._every, "gate looks", gate_looks.EVERY, self._while_active(self.control.gates.look), unhurried=True
+        )
         gevent.spawn(self._every, "throttles", REPORT, self.throttles.look)
         gevent.spawn(self._every, "hooks", REPORT, self.hooks.look)
         gevent.spawn(self.hooks.run)
@@ -384,9 +393,11 @@ class Daemon:
         queues = self.discovery.all()
         moving = sum(queue.state == "moving" for queue in queues)
         faulted = sum(queue.state == "faulted" for queue in queues)
+        why = self.control.why_first()
         if self.control.standby:
             return f"{self.control.state}: {self.control.standby}"
-        return f"{self.control.state}: {moving} of {len(queues)} queues moving, {faulted} faulted"
+        stand = f"{self.control.state}: {moving} of {len(queues)} queues moving, {faulted} faulted"
+        return f"{stand}; {why}" if why else stand
 
     def _became_active(self) -> None:
         self.hooks.active()
@@ -413,6 +424,7 @@ class Daemon:
         self.clock.look()
         for subscription in self.discovery.all():
             subscription.sample()
+        self.control.sample()
         if self._statsd is not None:
             self._statsd.send(self.control.snapshot())
 

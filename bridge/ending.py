@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from bridge.core.route import Layout, Route
 from bridge.core.topology import Queue
 from bridge.depths import Depth, Depths, Place
 from bridge.errors import BridgeError, redact
+from bridge.levels import Levels
 from bridge.management import path
 from bridge.subscription import Subscription
 
@@ -45,8 +45,6 @@ log = logging.getLogger("bridge.ending")
 
 #: Seconds between two looks: a broker's statistics are new every 5 s.
 LOOK = 5.0
-#: Seconds over which due messages must stay in a level of the ladder to count as stuck: two reports of a quorum queue.
-STAYS = 12.0
 #: Queues that are judged at a stretch.
 _AT_ONCE = 50
 _NO_API = "{}.api is not set"
@@ -146,7 +144,7 @@ class Ending:
         #: Queues of which it was said, by this process or one before it; another route forgets it.
         self._told: set[str] = set()
         self._exchanges = _Exchanges()
-        self._levels: deque[tuple[float, Mapping[int, int]]] = deque()
+        self.levels = Levels(depths, clock)
 
     # -- every few seconds
     # --------------------------------------------------------------------------------------------------
@@ -160,15 +158,8 @@ class Ending:
         """What else there is to look at once the old queues were."""
         self.depths.new_side.look()
         self._look_at_exchanges()
-        now = self._clock()
-        self._levels.append((now, {level: self._due(level) for level in range(ladder.LEVELS)}))
-        while self._levels[0][0] < now - STAYS:
-            self._levels.popleft()
-        self._judge(now)
-
-    def _due(self, level: int) -> int:
-        found = self.depths.new(ladder.level_name(level))
-        return 0 if found is None else found.dead_letters
+        self.levels.look()
+        self._judge(self._clock())
 
     def _look_at_exchanges(self) -> None:
         place, found, now = self._old, self._exchanges, self._clock()
@@ -415,10 +406,9 @@ class Ending:
         except BridgeError as fault:
             return Ladder(fault=str(fault))
         levels = [side.of(ladder.level_name(level)) for level in range(ladder.LEVELS)]
-        stuck = {level: min(due[level] for _, due in self._levels) for level in range(ladder.LEVELS)}
         exits = {one.destination for one in bound or () if one.routing_key == ladder.exit_pattern(one.destination)}
         waiting = sum(one.ready + one.unacked for one in levels if one is not None)
-        return Ladder(waiting, stuck, tuple(sorted(exits)), now - side.at)
+        return Ladder(waiting, self.levels.stuck(), tuple(sorted(exits)), now - side.at)
 
     def _ingress(self) -> Number | None:
         if self._layout is not Layout.INLINE or self._source is None:

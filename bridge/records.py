@@ -5,13 +5,14 @@ The daemon that takes over restores a queue from what `entry` gave.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from bridge.core import books
-from bridge.core.counts import Counts
+from bridge.core.counts import NUMBERS, Counts
 from bridge.core.route import Route, State, Verb
 from bridge.core.schedule import When
 from bridge.subscription import Subscription
@@ -92,6 +93,7 @@ class Record:
 
 def entry(subscription: Subscription, record: Record) -> dict[str, Any]:
     """A queue as JSON, to be restored from."""
+    subscription.settle()
     ahead, back = subscription.unsettled
     return {
         "route": subscription.route.value,
@@ -107,6 +109,7 @@ def entry(subscription: Subscription, record: Record) -> dict[str, Any]:
         "configured": {"route": record.configured.route.value, "share": _share(record.configured.share)},
         "counts": _counted(subscription.counts, ahead),
         "back_counts": _counted(subscription.back_counts, back),
+        "waiting": subscription.waiting.dump(time.time()),
     }
 
 
@@ -122,6 +125,8 @@ class Entry:
     record: Record
     counts: Mapping[str, object]
     back_counts: Mapping[str, object]
+    #: When converted tasks are due, and how many.
+    waiting: Sequence[tuple[int, int]]
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Entry:
@@ -147,6 +152,8 @@ class Entry:
             ),
             counts=dict(given["counts"]),
             back_counts=dict(given["back_counts"]),
+            # Older versions saved none.
+            waiting=[(int(due), int(tasks)) for due, tasks in given.get("waiting", ())],
         )
 
     def restore(self, subscription: Subscription) -> None:
@@ -161,9 +168,12 @@ class Entry:
         for counts, saved in ((subscription.counts, self.counts), (subscription.back_counts, self.back_counts)):
             taken = saved.get("taken", 0)
             if isinstance(taken, int) and taken >= counts.taken:
-                for field in fields(counts):
-                    setattr(counts, field.name, 0)
+                for name in NUMBERS:
+                    setattr(counts, name, 0)
                 books.carry_over(counts, saved)
+                if counts is subscription.counts:
+                    counts.waits.clear()
+                    subscription.waiting.load(self.waiting, time.time())
 
 
 class Records:

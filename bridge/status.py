@@ -7,31 +7,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bridge import __version__
-from bridge.core.counts import Counts
+from bridge.core.counts import NUMBERS
+from bridge.core.why_first import Side, Stand, why_first
 from bridge.verbs import state_of
 
 if TYPE_CHECKING:
+    from bridge.amqp import Connection
     from bridge.control import Control
     from bridge.records import Plan
     from bridge.subscription import Subscription
 
-_COUNTS = fields(Counts)
+#: Those that a histogram has are told there.
+_COUNTS = tuple(name for name in NUMBERS if not name.startswith("due_"))
+_SUMMED = ("in_flight", "rate", *_COUNTS)
 
 
 def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datetime) -> dict[str, Any]:
     """All numbers at one moment; `now` is the time, in UTC."""
+    subscriptions = list(subscriptions)
     queues = [queue(control, subscription, now) for subscription in subscriptions]
-    summed = ("in_flight", "rate", *(field.name for field in _COUNTS))
     forward, shared = control.links.forward, control.shared
     source, target = forward.source, forward.target
     stream, jump = shared.stream, control.clock.last
     told: dict[str, Any] = {
         "version": __version__,
+        "now": now.isoformat(timespec="milliseconds"),
+        "why_first": why_first_of(control, subscriptions, now),
         "instance": control.instance,
         "layout": control.layout.value,
         "state": control.state,
@@ -41,7 +46,8 @@ def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datet
         "source": _side(control.addresses[0], source.closed.is_set(), source.reason, None),
         "target": _side(control.addresses[1], target.closed.is_set(), target.reason, target.blocked),
         **_legacy(control),
-        "ladder": {"fault": shared.exits.fault, "warning": shared.exits.warning},
+        "ladder": {"fault": shared.exits.fault, "warning": shared.exits.warning, **control.figures.ladder()},
+        "old_side": control.old_side(),
         "backup": None if stream is None else {"required": stream.required, "fault": stream.fault},
         "clock": {
             "jumps": control.clock.jumps,
@@ -50,7 +56,10 @@ def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datet
         "lost_features": control.lost_features,
         "reload_fault": control.reload_fault,
         "limit": control.limit,
-        "totals": {name: sum(queue[name] for queue in queues) for name in summed},
+        "totals": {
+            **{name: sum([queue[name] for queue in queues]) for name in _SUMMED},
+            **control.figures.totals(queues),
+        },
         "queues": queues,
         "changes": control.changes.as_json(),
     }
@@ -62,6 +71,7 @@ def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datet
 def queue(control: Control, subscription: Subscription, now: datetime) -> dict[str, Any]:
     """One queue's part of the snapshot."""
     relay, record = subscription.relay, control.records.of(subscription)
+    rate = round(subscription.rate(), 1)
     told: dict[str, Any] = {
         "name": subscription.queue,
         "target": subscription.terms.target,
@@ -77,15 +87,35 @@ def queue(control: Control, subscription: Subscription, now: datetime) -> dict[s
         "next": control.verbs.offered(subscription, state_of(subscription)),
         "limit": subscription.limit,
         "in_flight": subscription.in_flight,
-        "rate": round(subscription.rate(), 1),
+        "rate": rate,
         "window": relay.pace.prefetch if relay else None,
         "confirm_ms": round(relay.ledger.lag * 1000, 3) if relay else None,
         # Not `asdict`, which copies: with a thousand queues that would be most of the answer's time.
-        **{field.name: getattr(subscription.counts, field.name) for field in _COUNTS},
+        **{name: getattr(subscription.counts, name) for name in _COUNTS},
+        **control.figures.of_queue(subscription, rate, now),
+        "gate": control.gates.of(subscription),
     }
     for more in control.more_of_queue:
         told.update(more(subscription))
     return told
+
+
+def why_first_of(control: Control, subscriptions: Iterable[Subscription], now: datetime) -> str:
+    """Why it is not moving, or what waits, in one sentence; empty when all moves."""
+    forward, legacy = control.links.forward, control.links.legacy
+    sides = [_end("source", forward.source, None), _end("target", forward.target, forward.target.blocked)]
+    if legacy is not None:
+        sides.append(_end("legacy", legacy.target, legacy.target.blocked))
+    stands = [
+        Stand(one.queue, one.state, one.why, one.route.value, control.figures.grows(one, now)) for one in subscriptions
+    ]
+    stuck, fault = control.figures.ladder()["stuck"], control.shared.exits.fault or ""
+    return why_first(control.state, control.standby, sides, stuck, fault, stands)
+
+
+def _end(name: str, connection: Connection, blocked: str | None) -> Side:
+    closed = connection.closed.is_set()
+    return Side(name, not closed, (connection.reason if closed else blocked) or "")
 
 
 def stamp(at: datetime) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from bridge.core import delays
 from bridge.core.counts import Counts
 from bridge.core.pace import First, Free, Limit, Limited, Pace, Rate, in_flight
 from bridge.core.relay import Relay
@@ -56,6 +57,8 @@ class Subscription:
         #: Of what is taken from the source, and of what is brought back.
         self.counts = Counts()
         self.back_counts = Counts()
+        #: Of what was converted, what is not due yet.
+        self.waiting = delays.Waiting()
         self.route = Route.LEGACY
         self.paused = False
         #: Why the target is left alone, empty when it is not; and why this daemon may not move anything.
@@ -172,6 +175,10 @@ class Subscription:
         if there:
             return ""
         return f'queue "{self.queue}" does not exist on the old side ({self._links.old.connection.name})'
+
+    def settle(self) -> None:
+        """Look at what was converted since the last time: when it is due."""
+        delays.settle(self.counts, self.waiting, time.time())
 
     def sample(self) -> None:
         """Remember how much was moved by now, for `rate`; to be called every second.

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
-from bridge.core.counts import Counts
+from bridge.core.counts import NUMBERS, Counts
 
 #: Gaps that are kept; each is the end of a process that did not end by itself.
 MOST_GAPS: Final = 100
 #: What is saved beside the counts.
 _IN_FLIGHT = "in_flight"
-_COUNTED: Final = fields(Counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def total(every: Iterable[Books]) -> Books:
 def dump(counts: Counts, in_flight: int) -> dict[str, int]:
     """What of a queue is to be saved."""
     # Not `asdict`, which copies: this is done for every queue at every change.
-    return {**{field.name: getattr(counts, field.name) for field in _COUNTED}, _IN_FLIGHT: in_flight}
+    return {**{name: getattr(counts, name) for name in NUMBERS}, _IN_FLIGHT: in_flight}
 
 
 def carry_over(counts: Counts, saved: Mapping[str, object]) -> None:
@@ -94,8 +93,8 @@ def carry_over(counts: Counts, saved: Mapping[str, object]) -> None:
 
     A number that is missing, since an older version saved it, is 0; one that is not known, of a newer one, is left out.
     """
-    for field in fields(Counts):
-        setattr(counts, field.name, getattr(counts, field.name) + _number(saved, field.name))
+    for name in NUMBERS:
+        setattr(counts, name, getattr(counts, name) + _number(saved, name))
     counts.given_back += _number(saved, _IN_FLIGHT)
 
 

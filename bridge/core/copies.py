@@ -98,7 +98,7 @@ class Copies:
             frames.header_frame(self.channel, header),
             frames.body_frames(self.channel, sealed, self.to.frame_max),
         )
-        self.ledger.send(tag, b"", at, False)
+        self.ledger.send(tag, b"", at, 0)
         return True
 
     def skip(self, tag: int, at: float) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 
 @dataclass(slots=True)
@@ -31,3 +33,17 @@ class Counts:
     possible_duplicates: int = 0
     #: Taken, and back with the source without having arrived: what was returned or nacked is among them.
     given_back: int = 0
+    #: The converted ones by how long they had to wait when they were converted (`delays.BORDERS`).
+    due_minute: int = 0
+    due_hour: int = 0
+    due_day: int = 0
+    due_week: int = 0
+    due_later: int = 0
+    #: Delays in seconds of converted messages, each with how many there were: those that nobody has looked at yet.
+    waits: Counter[int] = field(default_factory=Counter, compare=False, repr=False)
+    #: Seconds from publish to confirm, one of each turn: those that nobody has looked at yet.
+    lags: list[float] = field(default_factory=list, compare=False, repr=False)
+
+
+#: The names of all that are numbers.
+NUMBERS: Final = tuple(one.name for one in fields(Counts) if one.name not in ("waits", "lags"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Gate(enum.StrEnum):
@@ -100,11 +101,11 @@ def _way_back(facts: Facts) -> Refused | None:
     )
 
 
-#: The checks of each gate, in the order in which they are made.
-CHECKS: dict[Gate, tuple[Callable[[Facts], Refused | None], ...]] = {
-    Gate.NONE: (),
-    Gate.TARGET: (_alarm, _there, _quorum, _exit, _workers),
-    Gate.BACK: (_way_back,),
+#: The checks of each gate by name, in the order in which they are made.
+CHECKS: dict[Gate, dict[str, Callable[[Facts], Refused | None]]] = {
+    Gate.NONE: {},
+    Gate.TARGET: {"publishes": _alarm, "queue": _there, "type": _quorum, "exit": _exit, "workers": _workers},
+    Gate.BACK: {"way back": _way_back},
 }
 
 
@@ -113,11 +114,58 @@ def gate(facts: Facts, which: Gate = Gate.TARGET) -> Refused | None:
 
     That the queue is faulted is not among them: who tries a faulted queue again asks the gate too.
     """
-    for check in CHECKS[which]:
+    for check in CHECKS[which].values():
         refused = check(facts)
         if refused is not None:
             return refused
     return None
+
+
+class Checked(NamedTuple):
+    """What one check says: that it passes, or why not and what to do."""
+
+    check: str
+    ok: bool
+    text: str
+    hint: str = ""
+
+
+def checked(facts: Facts, which: Gate = Gate.TARGET) -> list[Checked]:
+    """Every check of a gate, in their order; those that nobody could look for have not passed."""
+    found: list[Checked] = []
+    if facts.fault:
+        hint = "see the reason; legacy or pause ends the attempts meanwhile"
+        found.append(Checked("not faulted", False, f"it is faulted: {facts.fault}", hint))
+    unseen = ""
+    for name, check in CHECKS[which].items():
+        refused = None if unseen else check(facts)
+        if unseen:
+            found.append(Checked(name, False, unseen))
+        elif refused is None:
+            found.append(Checked(name, True, _passed(name, facts)))
+        else:
+            found.append(Checked(name, False, refused.text, refused.hint))
+        if refused is not None and name in _BEFORE_ALL:
+            unseen = f"not looked at: {_BEFORE_ALL[name]}"
+    return found
+
+
+#: Checks without which the ones after them cannot be made, and why.
+_BEFORE_ALL = {"publishes": "the target takes no publishes now", "queue": "the target queue does not exist"}
+
+
+def _passed(name: str, facts: Facts) -> str:
+    """What is so, where a check passes."""
+    return {
+        "publishes": "the target takes publishes",
+        "queue": f'target queue "{facts.target}" is there',
+        "type": "it is a quorum queue"
+        if facts.type
+        else "its type is not known: the target's HTTP API is not configured",
+        "exit": "the ladder is there",
+        "workers": f"{facts.consumers} consumers, {facts.consumers_wanted} are wanted",
+        "way back": f'queue "{facts.queue}" is there on the old side, and its broker takes publishes',
+    }[name]
 
 
 def _target(facts: Facts) -> str:

@@ -19,8 +19,9 @@ from bridge.core import frames
 
 #: One message between the source and the target: its tag, its header and body frames as they were sent, when that was
 #: (seconds of a
-#: monotonic clock), and whether it went into the ladder. A plain tuple: there is one for every message that moves.
-Entry = tuple[int, bytes, float, bool]
+#: monotonic clock), and a number that is given back at its confirm: the relay's is the seconds that it spends in the
+#: ladder. A plain tuple: there is one for every message that moves.
+Entry = tuple[int, bytes, float, int]
 
 
 class LedgerError(Exception):
@@ -130,9 +131,9 @@ class Ledger:
         """When the oldest message that is not acked was taken; None when there is none."""
         return self._entries[0][2] if self._entries else None
 
-    def send(self, tag: int, wire: bytes, at: float, ladder: bool) -> None:
+    def send(self, tag: int, wire: bytes, at: float, note: int) -> None:
         """A delivery was published; it gets the next sequence number of the channel."""
-        self.send_all([(tag, wire, at, ladder)], len(wire))
+        self.send_all([(tag, wire, at, note)], len(wire))
 
     def send_all(self, entries: list[Entry], size: int) -> None:
         """Deliveries of so many bytes together were published, one after the other."""
@@ -144,7 +145,7 @@ class Ledger:
 
     def hold(self, tag: int, wire: bytes, at: float) -> None:
         """A delivery was taken and goes somewhere else than to a publish; `release` it when it is safe there."""
-        self._entries.append((tag, wire, at, False))
+        self._entries.append((tag, wire, at, 0))
         self._held.add(tag)
         self.bytes += len(wire)
 

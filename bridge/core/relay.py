@@ -215,7 +215,7 @@ class Relay:
                     sent, bulk = [], 0
                     self._deliver_slowly(tag, wire, size, wall, at)
                     continue
-                sent.append((tag, wire, at, delay > 0))
+                sent.append((tag, wire, at, delay))
                 bulk += len(wire)
         finally:
             self.ledger.send_all(sent, bulk)
@@ -226,7 +226,7 @@ class Relay:
             self._to_target += (*self._heads.later(delay), wire)
         else:
             self._to_target += (self._heads.due, wire)
-        self.ledger.send(tag, wire, at, delay > 0)
+        self.ledger.send(tag, wire, at, delay)
 
     def _deliver_slowly(self, tag: int, wire: bytes, size: int, wall: float, at: float) -> None:
         """The slow path: an ETA, an unusual header, or a body that must be cut again."""
@@ -379,7 +379,10 @@ class Relay:
             counts.to_legacy += len(safe)
             return
         counts.moved += len(safe)
-        counts.converted += sum([entry[3] for entry in safe])
+        if sum([entry[3] for entry in safe]):
+            delays = [entry[3] for entry in safe if entry[3]]
+            counts.converted += len(delays)
+            counts.waits.update(delays)
 
     def nacked(self, seq: int, multiple: bool) -> None:
         """The target refused the message `seq` (and all before it)."""
@@ -444,6 +447,7 @@ class Relay:
         if found:
             self._give(bytes_before - self.ledger.bytes)
             self.pace.used(len(found))
+            self.counts.lags.append(self.lag)
             self._to_source.append(frames.ack(self.channel, found[-1][0], multiple=True))
             self._acked.add(at, found, self.pace.prefetch)
 

@@ -36,7 +36,7 @@ Looks = Mapping[str, Callable[..., Any]]
 #: What is answered in another form than JSON: the path, and what gives the status code, the content type and the text.
 Texts = Mapping[str, Callable[[], tuple[int, str, str]]]
 #: Looks that are told a word of the query, None where it has none: the name in the path, and the word's.
-TOLD = MappingProxyType({"history": "queue", "check": "again"})
+TOLD = MappingProxyType({"history": "queue", "gate": "queue", "check": "again"})
 
 _STATUS: tuple[tuple[type[BridgeError], HTTPStatus], ...] = (
     (BadRequest, HTTPStatus.BAD_REQUEST),

@@ -31,7 +31,7 @@ def tags(ledger: Ledger, most: int = -1, also: Ledger | None = None) -> list[int
 def filled(count: int, first_tag: int = 1) -> Ledger:
     ledger = Ledger()
     for number in range(count):
-        ledger.send(first_tag + number, wire(number), float(number), ladder=False)
+        ledger.send(first_tag + number, wire(number), float(number), note=0)
     return ledger
 
 
@@ -50,11 +50,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.returned: set[int] = set()  # sequence numbers
         self.held: set[int] = set()
 
-    @rule(gap=st.integers(0, 3), ladder=st.booleans())
-    def publish(self, gap: int, ladder: bool) -> None:
+    @rule(gap=st.integers(0, 3), note=st.integers(0, 2))
+    def publish(self, gap: int, note: int) -> None:
         self.tag += gap
         seq = len(self.sent) + 1
-        self.ledger.send(self.tag, wire(seq), float(seq), ladder)
+        self.ledger.send(self.tag, wire(seq), float(seq), note)
         self.sent[seq] = self.tag
         self.open.add(seq)
         self.tag += 1
@@ -179,7 +179,7 @@ def test_a_confirm_of_what_was_not_sent_is_refused(seq: int, multiple: bool) -> 
 def test_of_equal_messages_none_is_acked_once_one_came_back() -> None:
     ledger = Ledger()
     for tag in (1, 2, 3):
-        ledger.send(tag, wire(0), 0.0, ladder=False)
+        ledger.send(tag, wire(0), 0.0, note=0)
     # It was the third: its own confirm follows, and the others are refused later.
     assert ledger.returned(header(0), body(0))
     assert ledger.confirm(3, False, 1.0) == []
@@ -201,8 +201,8 @@ def test_a_return_of_an_unknown_message_is_not_ours(bodies: bytes) -> None:
 def test_of_look_alikes_with_a_header_written_anew_none_is_acked() -> None:
     ledger = Ledger()
     for tag in (1, 2, 3):
-        ledger.send(tag, header(tag) + body(0), 0.0, ladder=False)
-    ledger.send(4, wire(4), 0.0, ladder=False)
+        ledger.send(tag, header(tag) + body(0), 0.0, note=0)
+    ledger.send(4, wire(4), 0.0, note=0)
     assert ledger.returned(b"another header", body(0))
     assert len(ledger.at_risk()) == 4, "it has two of the three, and which is not known"
     # Whether the queue is gone or not: the next one that comes back is known too, and what arrived stays safe.
@@ -216,7 +216,7 @@ def test_of_look_alikes_with_a_header_written_anew_none_is_acked() -> None:
 def test_the_last_of_the_look_alikes_is_known() -> None:
     ledger = Ledger()
     for tag in (1, 2):
-        ledger.send(tag, header(tag) + body(0), 0.0, ladder=False)
+        ledger.send(tag, header(tag) + body(0), 0.0, note=0)
     ledger.confirm(1, False, 1.0)
     assert ledger.returned(b"another header", body(0))
     assert ledger.at_risk() == [header(1) + body(0)]
@@ -294,9 +294,9 @@ def test_of_several_beside_it_either_all_are_taken_or_none() -> None:
 def test_what_any_of_them_may_have_is_at_risk() -> None:
     ledger, leg = Ledger(), Ledger()
     for tag in (1, 2, 3):
-        ledger.send(tag, wire(tag), 0.0, ladder=False)
+        ledger.send(tag, wire(tag), 0.0, note=0)
     for tag in (1, 2):
-        leg.send(tag, b"as it was sent there", 0.0, ladder=False)
+        leg.send(tag, b"as it was sent there", 0.0, note=0)
     leg.hold(3, b"", 0.0)
     assert (ledger.held, leg.held) == (0, 1)
     ledger.nack(3, True)
@@ -308,7 +308,7 @@ def both(count: int) -> tuple[Ledger, Ledger]:
     """A ledger, and that of the copies beside it."""
     ledger, also = filled(count), Ledger()
     for tag in range(1, count + 1):
-        also.send(tag, b"", 0.0, ladder=False)
+        also.send(tag, b"", 0.0, note=0)
     return ledger, also
 
 
@@ -366,7 +366,7 @@ def test_the_message_that_came_back_is_never_acked(
     """Of several with equal bodies and headers one is returned, its header as sent or written anew."""
     ledger = Ledger()
     for tag, (head, content) in enumerate(messages, 1):
-        ledger.send(tag, header(head) + body(content), 0.0, ladder=False)
+        ledger.send(tag, header(head) + body(content), 0.0, note=0)
     back = which % len(messages) + 1
     # Answered before it came back, and after: a return comes before its own confirm.
     before = data.draw(st.sets(st.sampled_from(range(1, len(messages) + 1)))) - {back}
@@ -384,9 +384,9 @@ def test_the_message_that_came_back_is_never_acked(
 
 
 @given(st.integers(0, 20))
-def test_what_went_into_the_ladder_is_known_at_its_confirm(count: int) -> None:
+def test_the_number_of_a_publish_is_given_back_at_its_confirm(count: int) -> None:
     ledger = Ledger()
     for number in range(count):
-        ledger.send(number + 1, wire(number), 0.0, ladder=number % 2 == 0)
+        ledger.send(number + 1, wire(number), 0.0, note=(number + 1) % 2)
     safe = ledger.confirm(0, True, 1.0)
     assert sum(entry[3] for entry in safe) == (count + 1) // 2
