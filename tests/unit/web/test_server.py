@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from bridge.web import server, tcp
 from bridge.web import socket as unix
 from bridge.web.access import PEER, peer_of
 from bridge.web.app import LARGEST_BODY
+from bridge.web.headers import HEADERS
 
 Serve = Callable[[gevent_socket.socket], None]
 
@@ -51,7 +55,7 @@ def port(serve: Serve) -> int:
     return port
 
 
-def talk(address: object, request: bytes) -> bytes:
+def talk(address: tuple[str, int] | str, request: bytes) -> bytes:
     """Send bytes and read until the other end closes."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with gevent.Timeout(10), gevent_socket.socket(family, socket.SOCK_STREAM) as end:
@@ -64,6 +68,26 @@ def talk(address: object, request: bytes) -> bytes:
         except ConnectionResetError:
             pass  # what we sent and nobody read
     return b"".join(parts)
+
+
+def trickle(address: tuple[str, int], request: bytes, then: bytes, every: float) -> tuple[bytes, float]:
+    """Send `then` byte by byte, so many seconds between two; what came, and after how many seconds it was over."""
+    began = time.monotonic()
+    with gevent.Timeout(10), gevent_socket.socket(socket.AF_INET, socket.SOCK_STREAM) as end:
+        end.connect(address)
+        try:
+            end.sendall(request)
+            for byte in then:
+                gevent.sleep(every)
+                end.sendall(bytes([byte]))
+            answer = end.recv(65536)
+        except ConnectionError:
+            answer = b""
+    return answer, time.monotonic() - began
+
+
+def answers_in(answer: bytes) -> int:
+    return len(re.findall(rb"HTTP/1\.1 [0-9]", answer))
 
 
 def body_of(answer: bytes) -> dict[str, object]:
@@ -141,6 +165,159 @@ def test_what_breaks_below_the_application_is_a_line_in_the_log(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("head", "then"),
+    [
+        (b"", b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 20),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300\r\n\r\n", b"x" * 300),
+    ],
+    ids=["head", "body"],
+)
+def test_a_client_that_sends_byte_by_byte_has_no_longer_than_one_that_is_silent(
+    head: bytes, then: bytes, port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 0.2)
+    answer, lasted = trickle(("127.0.0.1", port), head, then, 0.01)
+    assert b" 200 " not in answer
+    assert lasted < 1.5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_client_that_does_not_read_its_answer_is_let_go(
+    serve: Serve, flask: Flask, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 0.2)
+    flask.add_url_rule("/large", "large", lambda: bytes(64 * 1024 * 1024))
+    listener = tcp.listen(HostPort("127.0.0.1", 0))
+    serve(listener)
+    with gevent.Timeout(10), gevent_socket.socket() as end:
+        end.connect(("127.0.0.1", listener.getsockname()[1]))
+        end.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        gevent.sleep(0.6)
+        got = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := end.recv(1 << 20):
+                got += len(part)
+    assert got < 64 * 1024 * 1024
+    assert capfd.readouterr() == ("", "")
+
+
+def test_silent_connections_starve_nobody(
+    serve: Serve, flask: Flask, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 6)
+    monkeypatch.setattr(server, "SPARE", 2)
+    listener = tcp.listen(HostPort("127.0.0.1", 0))
+    serve(listener)
+    address = ("127.0.0.1", listener.getsockname()[1])
+    silent = []
+    for begun in (b"", b"GET /", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc") * 10:
+        end = gevent_socket.create_connection(address)
+        end.sendall(begun)
+        silent.append(end)
+    for _ in range(10):
+        assert talk(address, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    for end in silent:
+        end.close()
+    assert capfd.readouterr() == ("", "")
+
+
+_POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+_SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET /\r\nHost: x\r\n\r\n",
+        b"GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"G(T / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\tgoes on\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\rContent-Length: 5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 101 + b"\r\n",
+        _POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc" + _SMUGGLED,
+        _POST + b"Content-Length: 3, 3\r\n\r\nabc" + _SMUGGLED,
+        _POST + b"Content-Length: +3\r\n\r\nabc" + _SMUGGLED,
+        _POST + b"Content-Length: 0_3\r\n\r\nabc" + _SMUGGLED,
+        _POST + b"Content-Length: -3\r\n\r\nabc" + _SMUGGLED,
+        _POST + b"Content-Length: 0x3\r\n\r\nabc" + _SMUGGLED,
+        _POST + b"Content-Length:\r\n\r\n" + _SMUGGLED,
+        _POST + b"Content-Length\x0b: 3\r\n\r\nabc" + _SMUGGLED,
+    ],
+)
+def test_what_two_servers_could_read_differently_is_refused_and_nothing_after_it_is_read(
+    request_: bytes, port: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer = talk(("127.0.0.1", port), request_)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answers_in(answer) == 1
+    assert body_of(answer)["error"] == "the request cannot be read as HTTP"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        _POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n" + _SMUGGLED,
+        _POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + _SMUGGLED,
+        _POST + b"Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc" + _SMUGGLED,
+        _POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + _SMUGGLED,
+    ],
+)
+def test_a_body_without_a_length_ends_the_connection(request_: bytes, port: int) -> None:
+    answer = talk(("127.0.0.1", port), request_)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answers_in(answer) == 1
+
+
+def test_an_upgrade_is_answered_as_what_it_was_before(port: int) -> None:
+    asked = _POST + b"Connection: close\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nabc" + _SMUGGLED
+    answer = talk(("127.0.0.1", port), asked)
+    assert (body_of(answer)["body"], answers_in(answer)) == (3, 1)
+
+
+def test_more_headers_than_are_read_are_refused(port: int) -> None:
+    address = ("127.0.0.1", port)
+    one = b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * server.LARGEST_HEAD + b"\r\n\r\n"
+    many = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X: %0400d\r\n" % n for n in range(60)) + b"\r\n"
+    for request_ in (one, many):
+        assert talk(address, request_).startswith(b"HTTP/1.1 431 ")
+    assert talk(address, b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 414 ")
+
+
+def test_every_answer_tells_a_browser_what_it_may_do(port: int, serve: Serve, flask: Flask) -> None:
+    flask.add_url_rule("/own", "own", lambda: ("", 200, {"cache-control": "no-cache"}))
+
+    @flask.route("/broken")
+    def broken() -> str:
+        raise ZeroDivisionError
+
+    told = {
+        path: talk(("127.0.0.1", port), b"%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path)
+        for path in (b"GET /", b"GET /nothing", b"DELETE /", b"GET /broken", b"GET nothing", b"GET /" + b"a" * 9000)
+    }
+    assert [answer.split(b" ")[1] for answer in told.values()] == [b"200", b"404", b"405", b"500", b"400", b"414"]
+    for answer in told.values():
+        for name, value in HEADERS.items():
+            assert answer.count(f"{name}: {value}\r\n".encode()) == 1
+        assert b"Access-Control" not in answer
+    own = talk(("127.0.0.1", port), b"GET /own HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").lower()
+    assert own.count(b"cache-control") == 1
+    assert b"cache-control: no-cache" in own
+
+
 def test_the_private_names_that_we_stand_on_are_there() -> None:
-    for name in ("_handle_client_error", "_log_error", "get_environ", "wsgi_input", "content_length"):
+    for name in (
+        *("_handle_client_error", "_log_error", "get_environ", "wsgi_input", "content_length", "handle_one_request"),
+        *("_sendall", "MessageClass", "read_request", "start_response"),
+    ):
         assert hasattr(pywsgi.WSGIHandler, name), name
+    assert callable(pywsgi.headers_factory)  # type: ignore[attr-defined, unused-ignore]
+    assert callable(pywsgi.Input.read)
