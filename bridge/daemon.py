@@ -70,7 +70,7 @@ log = logging.getLogger("bridge.daemon")
 DISCOVER = 10.0
 #: Seconds between two tries of a gate that keeps the configured route closed.
 GATE = 2.0
-#: Seconds that the gates have at the start before the doors open.
+#: Seconds that the gates have at the start before the doors open, and then the queues to begin.
 FIRST = 0.3
 #: Seconds between two looks at all levels of the ladder.
 LADDER_WATCH = 60.0
@@ -244,6 +244,7 @@ class Daemon:
             # What waits in the queues comes first: the doors take their time to open.
             if self.standing.active:
                 self._gates_asked.wait(FIRST)
+                self.discovery.begin(FIRST)
             doors.answer(self.control, self.looks, self.texts)
             # What is there now stays: it is not looked through again and again, which would hold messages up.
             gc.freeze()

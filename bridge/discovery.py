@@ -141,6 +141,13 @@ class Discovery:
     # -- waking and ending
     # ----------------------------------------------------------------------------------------------
 
+    def begin(self, seconds: float) -> None:
+        """Wait until each queue that is not on `legacy` moves, or says why it does not; at most so long."""
+        with gevent.Timeout(seconds, False):
+            for subscription in self.all():
+                if subscription.route is not Route.LEGACY:
+                    subscription.begun.wait()
+
     def wake(self) -> None:
         """Something changed for all."""
         for subscription in self._numbers.values():

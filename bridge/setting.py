@@ -17,7 +17,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
+from pydantic.plugin import _loader as plugins
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+# For the first section pydantic would ask the metadata of every installed distribution for plugins: 15 ms of every
+# start, and none is wanted.
+plugins._plugins = {}  # noqa: SLF001
 
 #: The type of the faults that a `Setting` or a section's own check finds.
 UNFIT = "unfit"

@@ -77,6 +77,8 @@ class Subscription:
         self.canary_taken = 0
         #: Called when the state changed: the queue, and the states before and after.
         self.on_state: Callable[[Subscription, str, str], None] = lambda _queue, _before, _after: None
+        #: Set when its state was another than at first.
+        self.begun = Event()
         self.ended = Event()
         self._links = links
         self._shared = shared
@@ -474,4 +476,5 @@ class Subscription:
 
     def said(self, before: str, after: str) -> None:
         """The state of a mover changed."""
+        self.begun.set()
         self.on_state(self, before, after)
