@@ -44,6 +44,7 @@ _LAZY = {
     "plan": ("bridge.cli_topology", "plan", "Print what is still to be made on the target, call by call.", ""),
     "quarantine": ("bridge.cli_quarantine", "quarantine", "Messages that could not be moved: see, send on.", ""),
     "replay": ("bridge.cli_replay", "replay", "Send copies of the backup stream again.", ""),
+    "status": ("bridge.cli_status", "status", "Show what the daemon is doing, queue by queue.", ""),
     "workers": ("bridge.cli_workers", "workers", "The old workers: see them, have them stop consuming.", ""),
 }
 #: Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
@@ -113,26 +114,6 @@ def run(file: str | None) -> int:
     from bridge import daemon
 
     return daemon.run(name)
-
-
-@bridge.command()
-@click.option("--json", "as_json", is_flag=True, help="What the daemon answered, as it answered it.")
-@click.option("--socket", metavar="PATH", help="The daemon's admin socket, instead of the configuration's.")
-@click.pass_obj
-def status(file: str | None, as_json: bool, socket: str | None) -> None:
-    """Show what the daemon is doing, queue by queue, and why a queue does not move."""
-    from bridge.admin_client import fetch_status
-
-    answer = fetch_status(admin_socket(file, socket))
-    if as_json:
-        print_json(answer)
-        return
-    from rich.console import Console
-
-    from bridge import status_view
-
-    # Without a terminal nobody wraps lines: wide enough for any row.
-    status_view.show(answer, Console() if sys.stdout.isatty() else Console(width=200))
 
 
 @bridge.command()
