@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
@@ -143,7 +144,7 @@ class Discovery:
 
     def begin(self, seconds: float) -> None:
         """Wait until each queue that is not on `legacy` moves, or says why it does not; at most so long."""
-        with gevent.Timeout(seconds, False):
+        with contextlib.suppress(gevent.Timeout), gevent.Timeout(seconds):
             for subscription in self.all():
                 if subscription.route is not Route.LEGACY:
                     subscription.begun.wait()
