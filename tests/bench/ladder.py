@@ -1,7 +1,7 @@
 """What the delay ladder costs the target's broker: for each task over its life, and when many fall due at once.
 
-1. **Straight in.** Tasks are published into the ladder with the bridge's own keys and exchanges, without a bridge: what
-   is measured is the broker.
+1. **Straight in.** Tasks are published into the ladder with the bridge's own keys, by Celery's exchanges and without a
+   bridge: what is measured is the broker. The bridge's own entry spares the first of these exchanges.
 2. **A life made short.** What a task costs depends on how many queues it waits in and how many exchanges look at its
    key, and not on how long it waits: delays of 1, 8 and 15 s have few and many of both, and what is learned from them
    is the cost of any delay. How many queues there were is read from `x-death` on arrival.
