@@ -7,8 +7,10 @@ What happens, in this order:
 3. The steady state is measured for some seconds, then the daemon gets SIGUSR1: the cutover of all queues.
 4. When the backlog is moved, the old workers are stopped. The tasks with an ETA that they held come back and move as
    well.
-5. When the new workers have executed the backlog, the steady state is measured again. Producers stop, and every task
-   that was ever sent has to be executed; then the daemon gets SIGTERM.
+5. When the new workers have executed the backlog, the steady state is measured again. The daemon gets SIGHUP beside
+   live traffic. Producers stop, and every task that was ever sent has to be executed; then the daemon gets SIGTERM.
+6. From its start to its end the rehearsal is the daemon's service manager, with a watchdog, and judges what it was
+   told.
 
 Bulk queues hold the backlog, live queues the steady traffic; both hold tasks with an ETA. Bulk workers are slow on the
 old side, so that most of the backlog is still there at the flip, and more on the new side, so that the rehearsal comes
@@ -20,7 +22,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,7 @@ from bridge.lab.quiet import quiet_moment
 from bridge.lab.records import Truth
 from bridge.lab.report import Books, Moments, Report, measure
 from bridge.lab.scratch import Scratch
-from bridge.lab.subject import Sample, Subject, speed
+from bridge.lab.subject import COMMAND, Sample, Subject, speed
 
 #: `q1` is the last word of `a.q1`: Celery's own binding for delayed tasks, `#.q1`, catches those of `a.q1` too.
 BULK = ("q1", "a.q1", "reports.daily", "thumbs")
@@ -116,13 +118,20 @@ class Rehearsal:
         plan: how large it is.
         folder: for everything that is written.
         progress: told each step.
+        daemon: the daemon as a command, where it is not this installation's (see `Subject`).
 
     Attributes:
         truth: what producers and workers wrote down.
     """
 
     def __init__(
-        self, source: Mapping[str, str], target: Mapping[str, str], plan: Plan, folder: Path, progress: Progress
+        self,
+        source: Mapping[str, str],
+        target: Mapping[str, str],
+        plan: Plan,
+        folder: Path,
+        progress: Progress,
+        daemon: Sequence[str] = COMMAND,
     ) -> None:
         self._source = source["amqp"]
         self._target = target["amqp"]
@@ -132,7 +141,7 @@ class Rehearsal:
         self._tell = progress
         self._crew = Crew(folder)
         self.truth = Truth(folder)
-        self._subject = Subject(folder, source, target, QUEUES)
+        self._subject = Subject(folder, source, target, QUEUES, daemon)
         self._old, self._new = Depths(self._source), Depths(self._target)
         self._noted = 0.0
         self._samples: list[Sample] = []
@@ -172,6 +181,8 @@ class Rehearsal:
 
         self._settle()
         after = self._steady("after the flip")
+        self._step("reloading the daemon: SIGHUP")
+        self._subject.reload()
         live.signal(signal.SIGTERM)
         live.finish(STEP_WITHIN)
         self.truth.refresh()
@@ -184,12 +195,14 @@ class Rehearsal:
         self._subject.stop()
         self.truth.refresh()
         self._step("comparing what was sent with what arrived")
-        return measure(self.truth, Moments(before, flip, last.at, after), books, capped=self._capped)
+        moments = Moments(before, flip, last.at, after)
+        return measure(self.truth, moments, books, capped=self._capped, protocol=self._subject.protocol)
 
     def end(self) -> None:
         """End all processes and delete the queues that the rehearsal made."""
         self._step("ending all processes")
         self._crew.end()
+        self._subject.end()
         for side in (self._old, self._new):
             try:
                 side.delete(QUEUES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -50,15 +51,21 @@ _CHOOSING = ("old", "new", "nodes", "same_broker")
     is_flag=True,
     help="Empty the target's vhost first; check, apply and the printed Celery settings make it.",
 )
+@click.option(
+    "--daemon",
+    metavar="COMMAND",
+    default="",
+    help="Rehearse with this program as the bridge, in a container for one; {folder} is the rehearsal's.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--keep", is_flag=True, help="Keep the lab and the folder with everything that was written down.")
 def rehearse(
-    old: str, new: str, nodes: int, same_broker: bool, name: str, as_json: bool, keep: bool, **size: Any
+    old: str, new: str, nodes: int, same_broker: bool, name: str, daemon: str, as_json: bool, keep: bool, **size: Any
 ) -> int:
     """Rehearse a whole migration with real Celery producers and workers, and print what was measured.
 
     Uses the lab NAME if it is up, else brings it up and takes it down again. The rehearsal's queues are deleted before
-    and after. Exit code 1 when a task was lost, executed early or changed.
+    and after. Exit code 1 when a task was lost, executed early or changed, or the service manager not told the truth.
     """
     from rich.console import Console
 
@@ -70,7 +77,7 @@ def rehearse(
     clean = False
     try:
         with _terminable(), reporter() as progress, _lab(name, wanted, keep, progress) as lab:
-            report = _rehearse(lab, folder, size, progress)
+            report = _rehearse(lab, folder, size, progress, shlex.split(daemon))
             one = ", two vhosts of one broker" if lab.old.cluster is lab.new.cluster else ""
             title = f"RabbitMQ {lab.old.version} -> {lab.new.version}{one}"
         clean = not report.faults
@@ -87,8 +94,9 @@ def rehearse(
     return _judge(report, folder)
 
 
-def _rehearse(lab: Lab, folder: Path, size: dict[str, Any], progress: Progress) -> Report:
+def _rehearse(lab: Lab, folder: Path, size: dict[str, Any], progress: Progress, daemon: list[str]) -> Report:
     from bridge.lab.rehearsal import Plan, Rehearsal
+    from bridge.lab.subject import COMMAND
 
     if size["from_scratch"]:
         progress("rehearsal", "emptying the target's vhost")
@@ -96,7 +104,7 @@ def _rehearse(lab: Lab, folder: Path, size: dict[str, Any], progress: Progress) 
         lab.new.cluster.make_vhost(lab.new.vhost)
     sides = lab.env()
     source, target = ({key: side[key] for key in ("amqp", "api", "version")} for side in (sides["old"], sides["new"]))
-    rehearsal = Rehearsal(source, target, Plan(**size), folder, progress)
+    rehearsal = Rehearsal(source, target, Plan(**size), folder, progress, daemon or COMMAND)
     try:
         return rehearsal.run()
     finally:

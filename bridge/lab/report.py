@@ -15,6 +15,7 @@ What is measured, and how:
 5. `eta_error_ms`: from its ETA to its start, of the tasks that came through the target's ladder. Left out are those
    that had to stand in line, which says how many workers there are: tasks that were due before the backlog was moved,
    and in the queues of the backlog those that were due before the steady state after it.
+6. `notify`: what the daemon told its service manager, judged by `notified`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bridge.lab.fingerprint import differences
+from bridge.lab.notified import ALLOWED, Protocol
 from bridge.lab.records import Received, Sent, Started, Truth, as_bytes
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class Report:
     started_old: int
     started_new: int
     faults: dict[str, list[str]] = field(default_factory=dict)
+    protocol: Protocol | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the report with the keys that `--json` prints; what could not be measured is null."""
@@ -100,6 +103,7 @@ class Report:
                 "p99": _ms(self.eta_error, 99),
                 "max": _ms(self.eta_error, 100),
             },
+            "notify": _protocol(self.protocol),
         }
 
     def verdict(self) -> str:
@@ -108,6 +112,8 @@ class Report:
         wrong = [
             f"{count} {'task was' if count == 1 else 'tasks were'} {what}" for what, count in counts.items() if count
         ]
+        if self.protocol is not None and self.protocol.faults:
+            wrong.append("the service manager was not told the truth")
         return "the rehearsal failed: " + ", ".join(wrong) if wrong else ""
 
 
@@ -125,7 +131,7 @@ def longest_gap(starts: Iterable[float], begin: float, end: float) -> float | No
     return max(later - earlier for earlier, later in pairwise([begin, *inside, end])) if end > begin else None
 
 
-def measure(truth: Truth, moments: Moments, books: Books, *, capped: bool) -> Report:
+def measure(truth: Truth, moments: Moments, books: Books, *, capped: bool, protocol: Protocol | None = None) -> Report:
     """Compute the report.
 
     Args:
@@ -133,6 +139,7 @@ def measure(truth: Truth, moments: Moments, books: Books, *, capped: bool) -> Re
         moments: when the flip and the steady times were.
         books: the daemon's own figures.
         capped: the target caps the priority of tasks with an ETA (RabbitMQ 4.0 to 4.2).
+        protocol: what the daemon told its service manager; None where it had none.
     """
     live = [sent for sent in truth.sent.values() if sent.live and sent.eta is None]
     first = {task: min(start.at for start in starts) for task, starts in truth.started.items()}
@@ -144,6 +151,7 @@ def measure(truth: Truth, moments: Moments, books: Books, *, capped: bool) -> Re
         "executed twice": _twice(truth),
         "early": _early(truth),
         "changed": _changed(truth, capped),
+        "notify": [] if protocol is None else protocol.faults,
     }
     starts = [start for task, starts in truth.started.items() if task in truth.sent for start in starts]
     return Report(
@@ -160,6 +168,7 @@ def measure(truth: Truth, moments: Moments, books: Books, *, capped: bool) -> Re
         started_old=sum(start.side == "old" for start in starts),
         started_new=sum(start.side == "new" for start in starts),
         faults={kind: found for kind, found in faults.items() if found},
+        protocol=protocol,
     )
 
 
@@ -231,6 +240,20 @@ def _differences(sent: Sent, received: Received, capped: bool) -> list[str]:
     return wrong
 
 
+def _protocol(protocol: Protocol | None) -> dict[str, Any] | None:
+    if protocol is None:
+        return None
+    return {
+        "ready_s": _rounded(protocol.ready),
+        "reload_s": _rounded(protocol.reload),
+        "signs": protocol.signs,
+        "longest_s": _rounded(protocol.longest),
+        "allowed_s": ALLOWED,
+        "status": protocol.status,
+        "faults": len(protocol.faults),
+    }
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
@@ -277,6 +300,11 @@ def show(report: Report, title: str, console: Console) -> None:
             f"median; p99 {_text(eta['p99'], 'ms')}, longest {_text(eta['max'], 'ms')}",
         ),
     ]
+    if (told := report.protocol) is not None:
+        reload = "no reload" if told.reload is None else f"reloaded in {told.reload:.1f} s"
+        ready = "never ready" if told.ready is None else f"ready after {told.ready:.1f} s"
+        away = f"at most {told.longest:.1f} s apart, {ALLOWED:.0f} allowed; {ready}, {reload}"
+        rows.append(("signs of life", f"{told.signs}", away))
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(justify="left")
     table.add_column(justify="right", style="bold")

@@ -60,6 +60,11 @@ def test_no_task_is_lost_doubled_early_or_changed(vhosts: Vhosts, tmp_path: Path
     assert report.latency_before
     assert report.latency_after
     assert report.eta_error
+    # The rehearsal was its service manager, and heard from it all that there is.
+    assert report.protocol is not None
+    assert report.protocol.ready is not None
+    assert report.protocol.reload is not None
+    assert report.protocol.signs >= 2
 
 
 # What `apply` makes and Celery accepts is tested in every world by tests/functional/test_apply.py.

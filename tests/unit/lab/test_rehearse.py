@@ -51,8 +51,8 @@ class Played:
         self.lab = PlayedLab(fresh=True)
         return self.lab
 
-    def rehearse(self, lab: Any, folder: Path, size: dict[str, Any], progress: Any) -> Report:
-        self.size = size
+    def rehearse(self, lab: Any, folder: Path, size: dict[str, Any], progress: Any, daemon: list[str]) -> Report:
+        self.size, self.daemon = size, daemon
         if callable(self.outcome):
             self.outcome()
         assert isinstance(self.outcome, Report)
@@ -89,6 +89,12 @@ def test_json_is_alone_on_stdout_and_nothing_stays(played: Played) -> None:
         "seed": 1,
         "from_scratch": False,
     }
+    assert played.daemon == []
+
+
+def test_another_program_may_be_the_daemon(played: Played) -> None:
+    assert played.run("--daemon", "docker run -v '{folder}:{folder}' bridge").return_value == 0
+    assert played.daemon == ["docker", "run", "-v", "{folder}:{folder}", "bridge"]
 
 
 def test_people_get_a_table(played: Played) -> None:

@@ -9,6 +9,7 @@ import pytest
 from amqp.basic_message import Message
 from rich.console import Console
 
+from bridge.lab.notified import Protocol
 from bridge.lab.records import Received, Sent, Started, Truth, as_text
 from bridge.lab.report import Books, Moments, Report, longest_gap, measure, percentile, show
 
@@ -88,6 +89,7 @@ def test_all_is_well(story: Story) -> None:
         "flip": {"longest_gap_ms": 15000.0 - 2.0},
         "latency_ms": {"before": {"p50": 2.0, "p99": 2.0}, "after": {"p50": 4.0, "p99": 4.0}},
         "eta_error_ms": {"p50": 10.0, "p99": 10.0, "max": 10.0},
+        "notify": None,
     }
     assert (report.started_old, report.started_new) == (1, 2)
 
@@ -178,6 +180,25 @@ def test_eta_errors_leave_out_who_stood_in_line(story: Story) -> None:
     ):
         story.task(task, 980.0, eta + late, eta=eta, queue=queue, exchange=exchange)
     assert sorted(story.report().eta_error) == pytest.approx([0.01, 0.02])
+
+
+def test_a_service_manager_that_was_told_wrong_fails_the_rehearsal(story: Story) -> None:
+    protocol = Protocol(1.23456, None, 3, 5.0, "active", ["STOPPING never came"])
+    report = measure(story.truth, MOMENTS, BOOKS, capped=False, protocol=protocol)
+    assert report.verdict() == "the rehearsal failed: the service manager was not told the truth"
+    assert report.faults == {"notify": ["STOPPING never came"]}
+    assert report.as_json()["notify"] == {
+        "ready_s": 1.23,
+        "reload_s": None,
+        "signs": 3,
+        "longest_s": 5.0,
+        "allowed_s": 10.0,
+        "status": "active",
+        "faults": 1,
+    }
+    page = io.StringIO()
+    show(report, "", Console(file=page, width=200))
+    assert "at most 5.0 s apart, 10 allowed; ready after 1.2 s, no reload" in page.getvalue()
 
 
 def test_percentile_is_the_nearest_rank() -> None:
