@@ -189,6 +189,7 @@ class Daemon:
             self.control.old_side = OldSideShort(self.old_side, config.layout).status
         self.control.lost_features = self.discovery.lost_features()
         self.ladder_back = LadderBack(config, self.discovery.all, self.doubles)
+        figures.brought = self.ladder_back.memory.brought.__getitem__
         self.control.more.append(self.ladder_back.for_status)
         self.control.more_of_queue.append(self.ladder_back.of_queue)
         self.standing = Standing(config, self.links, self.discovery, self.control, self.exits, target, self._attempt)

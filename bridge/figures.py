@@ -63,6 +63,8 @@ class _Of:
     rates_out: Rates = field(default_factory=lambda: _UNKNOWN)
     confirm: Rates = field(default_factory=lambda: _NO_CONFIRM)
     waiting: int = 0
+    #: Tasks that were brought back out of the ladder by then.
+    brought: int = 0
 
 
 class Figures:
@@ -85,6 +87,8 @@ class Figures:
         #: How full the queues are, and the levels of the ladder; None where nobody looks.
         self.depths: Depths | None = None
         self.levels: Levels | None = None
+        #: How many tasks of a queue were brought back out of the ladder.
+        self.brought: Callable[[str], int] = lambda _queue: 0
         self._layout = layout
         self._subscriptions = subscriptions
         self._clock = clock
@@ -124,7 +128,7 @@ class Figures:
     def _known(self, queue: str, now: float) -> _Of:
         found = self._of.get(queue)
         if found is None:
-            found = self._of[queue] = _Of(self._history.ring(), now)
+            found = self._of[queue] = _Of(self._history.ring(), now, brought=self.brought(queue))
         return found
 
     def _look(self, now: float) -> None:
@@ -153,6 +157,10 @@ class Figures:
         lag = of.lags.turn()
         p50, p99 = of.lags.of(_SHARES)
         of.confirm = _NO_CONFIRM if p50 is None else {"p50_ms": _ms(p50), "p99_ms": _ms(p99)}
+        brought = self.brought(subscription.queue)
+        if brought != of.brought:
+            subscription.waiting.take(brought - of.brought)
+            of.brought = brought
         of.waiting = subscription.waiting.count(wall)
         out = None if now - of.began < ENOUGH else subscription.rate()
         if subscription.route is not Route.REVERSE:

@@ -1,6 +1,6 @@
 """The levels of the target's delay ladder by the looks at its queues: what is in them, and which are stuck.
 
-Due messages that stay are what a stuck level has (semantics.md, 2.4): a quorum queue counts those that no queue has
+Due messages that stay are what a stuck level has (semantics.md, 8.3): a quorum queue counts those that no queue has
 taken yet (`messages_dlx`), and those of an orderly level are gone at its next report.
 """
 

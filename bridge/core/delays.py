@@ -34,7 +34,9 @@ class Waiting:
 
     def add(self, delay: int, count: int, now: float) -> None:
         """So many tasks are due in `delay` seconds; `now` is UTC epoch seconds."""
-        due = now + delay
+        self._put(now + delay, delay, count)
+
+    def _put(self, due: float, delay: int, count: int) -> None:
         width = max(0, delay.bit_length() - _BITS)
         key = width, int(due) >> width
         tasks, total = self._bins.get(key, (0, 0.0))
@@ -46,6 +48,17 @@ class Waiting:
         for key in over:
             del self._bins[key]
         return sum([tasks for tasks, _ in self._bins.values()])
+
+    def take(self, count: int) -> None:
+        """So many were taken out of the ladder: those that are due last first, as a look through the levels goes."""
+        for key in sorted(self._bins, key=lambda one: one[1] << one[0], reverse=True):
+            tasks, total = self._bins[key]
+            taken = min(count, tasks)
+            count -= taken
+            if taken == tasks:
+                del self._bins[key]
+            else:
+                self._bins[key] = tasks - taken, total * (tasks - taken) / tasks
 
     def dump(self, now: float) -> list[tuple[int, int]]:
         """When they are due (epoch seconds) and how many: a pair for each power of two of seconds that are left."""
@@ -62,7 +75,7 @@ class Waiting:
         self._bins.clear()
         for due, tasks in kept:
             if due > now and tasks > 0:
-                self.add(int(due - now), tasks, now)
+                self._put(due, int(due - now), tasks)
 
 
 def settle(counts: Counts, waiting: Waiting, now: float) -> None:

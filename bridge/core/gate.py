@@ -159,9 +159,7 @@ def _passed(name: str, facts: Facts) -> str:
     return {
         "publishes": "the target takes publishes",
         "queue": f'target queue "{facts.target}" is there',
-        "type": "it is a quorum queue"
-        if facts.type
-        else "its type is not known: the target's HTTP API is not configured",
+        "type": "it is a quorum queue" if facts.type else "its type is not known: target.api is not set",
         "exit": "the ladder is there",
         "workers": f"{facts.consumers} consumers, {facts.consumers_wanted} are wanted",
         "way back": f'queue "{facts.queue}" is there on the old side, and its broker takes publishes',

@@ -63,7 +63,8 @@ def _middle(number: int) -> float:
 
 
 def _quantiles(bins: Counter[int], shares: Sequence[float]) -> list[float | None]:
-    total, found = bins.total(), []
+    total = bins.total()
+    found: list[float | None] = []
     if not total:
         return [None for _ in shares]
     wanted = iter(shares)

@@ -137,6 +137,17 @@ def test_an_eta_enters_the_ladder_at_its_highest_bit() -> None:
     assert (book.counts.moved, book.counts.converted) == (1, 1)
 
 
+def test_how_long_tasks_wait_in_the_ladder_is_written_down_when_they_are_there() -> None:
+    book = Playbook()
+    book.deliver(wire.task(), *[wire.task(eta=at(seconds=90.9))] * 2, wire.task(eta=at(days=2)), wire.task())
+    assert not book.counts.waits
+    book.confirm(3, multiple=True)
+    assert book.counts.waits == {90: 2}
+    book.confirm(5, multiple=True)
+    assert book.counts.waits == {90: 2, 172_800: 1}
+    assert (book.counts.moved, book.counts.converted) == (5, 3)
+
+
 @pytest.mark.parametrize("ahead", [-3600.0, 0.0, 0.4, 0.999])
 def test_what_is_due_goes_directly_with_its_eta_kept(ahead: float) -> None:
     book = Playbook()
@@ -326,6 +337,15 @@ def test_a_message_without_any_property() -> None:
 
 # -- surprises
 # --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_comes_back_on_its_way_into_the_ladder_says_so() -> None:
+    book = Playbook()
+    [out] = book.deliver(wire.task(eta=at(seconds=90)))
+    book.give_back(out)
+    assert book.relay.surprise is not None
+    assert book.relay.surprise.reason == "ladder"
+    assert 'returned a message for queue "mail"' in book.relay.surprise.text
 
 
 def test_a_return_stops_the_queue_and_is_never_acked() -> None:
@@ -748,6 +768,8 @@ def test_how_full_it_was_is_seen() -> None:
     book.deliver(wire.task())
     book.confirm(4)
     assert (book.relay.fullest, book.relay.ledger.lag) == (3, 0.0)
+    # One of each turn in which something was acked.
+    assert book.counts.lags == [0.5, 0.75, 0.0]
 
 
 # -- canary
