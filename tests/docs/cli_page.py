@@ -59,6 +59,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "dual": ("dual mail --reason 'compare both'",),
     "duplicates": ("duplicates", "duplicates --json"),
+    "health": ("health", "health --ready"),
     "lab down": ("lab down",),
     "lab env": ("lab env", "lab env --json"),
     "lab rehearse": ("lab rehearse --old 3.10 --new 4.3", "lab rehearse --from-scratch --json"),
