@@ -85,7 +85,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "resume": ("resume mail",),
     "rollback": ("rollback mail --reason 'new image crashes'", "rollback --reverse mail"),
     "run": ("run",),
-    "status": ("status", "status --json"),
+    "status": ("status", "status --watch", "status --json"),
     "workers cancel": ("workers cancel mail img", "workers cancel mail --wait 2m"),
     "workers list": ("workers list",),
     "workers resume": ("workers resume mail --worker celery@old-1",),

@@ -77,8 +77,9 @@ def anchors(page: Path) -> frozenset[str]:
     return frozenset(found | set(_ANCHOR.findall(page.read_text())))
 
 
-def blocks(page: Path, language: str) -> Iterator[str]:
-    """The fenced blocks of a language, in order, wherever they stand."""
+def fences(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Every fenced block in order, wherever it stands: its language, what follows that, its text."""
     for token in _tokens(page):
-        if token.type == "fence" and token.info.split()[:1] == [language]:
-            yield token.content
+        if token.type == "fence":
+            language, _, rest = token.info.strip().partition(" ")
+            yield language, rest.strip(), token.content

@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.cli_page import EXAMPLES, commands
 from tests.docs.error_texts import all_texts, all_words, words
-from tests.docs.markdown import DOCS, ROOT, anchors, blocks, links, pages
+from tests.docs.markdown import DOCS, ROOT, anchors, fences, links, pages
 from tests.docs.pages import GENERATED
 
 
@@ -78,8 +78,8 @@ def test_examples_are_what_the_command_takes(full: str, command: click.Command) 
 def shown() -> Iterator[tuple[str, str]]:
     """Every `bridge ...` that a page shows at a prompt."""
     for page in pages():
-        for block in blocks(page, "console"):
-            for line in block.splitlines():
+        for language, _, block in fences(page):
+            for line in block.splitlines() if language == "console" else ():
                 if found := re.match(r"\$ (?:sudo |sudo -u \S+ )?bridge (.*)", line):
                     yield name(page), found[1]
 

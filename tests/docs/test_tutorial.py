@@ -1,0 +1,22 @@
+"""The tutorial, every command as it is written, in an empty folder against real brokers and real Celery workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.lab.ports import free
+from tests.docs.markdown import DOCS
+from tests.docs.walk import Shell, walk
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+#: The shell has the path already, and nobody looks at a terminal.
+BY_HAND = dict.fromkeys(("make setup", 'export PATH="$PWD/.venv/bin:$PATH"', "bridge status --watch"), "")
+
+
+def test_the_tutorial_does_what_it_says(own_lab: Path, tmp_path: Path) -> None:
+    (port,) = free(1, ())
+    with Shell(tmp_path, {}, adapt=lambda text: text.replace("8642", str(port))) as shell:
+        walk(DOCS / "tutorial.md", shell, BY_HAND)
