@@ -425,8 +425,7 @@ class Session:
             log.info('queue "%s": %s: %d at a time from now on', self.queue, surprise.text, relay.fits)
             return True
         if surprise is not None:
-            if surprise.reason == "backup" and self._shared.stream is not None:
-                self._shared.stream.doubt(surprise.text)
+            self._shared.doubt(surprise)
             raise Faulted(f'queue "{self.queue}": {surprise.text}', side=surprise.side)
         if relay.finished:
             return True

@@ -11,7 +11,7 @@ from gevent.lock import RLock
 
 from bridge.amqp import ChannelClosed
 from bridge.core.pace import Budget, Limit, share
-from bridge.core.relay import Held
+from bridge.core.relay import Held, Surprise
 from bridge.core.search import Search
 from bridge.core.window import Crowd, Window
 from bridge.delayed import Exits
@@ -63,6 +63,13 @@ class Shared:
     stream: Stream | None = None
     #: Held by the queue that has connections of its own: one at a time.
     turn_apart: RLock = dataclasses.field(default_factory=RLock)
+
+    def doubt(self, surprise: Surprise) -> None:
+        """What stopped one queue may be about what all use: that is looked at again before it is used."""
+        if surprise.reason == "backup" and self.stream is not None:
+            self.stream.doubt(surprise.text)
+        if surprise.reason == "ladder":
+            self.exits.doubt(surprise.text)
 
 
 @dataclasses.dataclass(slots=True)

@@ -222,10 +222,7 @@ class Relay:
 
     def _publish(self, tag: int, wire: bytes, delay: int, at: float) -> None:
         """Send a message to its queue, or into the ladder for `delay` seconds."""
-        if delay:
-            self._to_target += (*self._heads.later(delay), wire)
-        else:
-            self._to_target += (self._heads.due, wire)
+        self._to_target += (*self._heads.later(delay), wire) if delay else (self._heads.due, wire)
         self.ledger.send(tag, wire, at, delay)
 
     def _deliver_slowly(self, tag: int, wire: bytes, size: int, wall: float, at: float) -> None:
@@ -380,9 +377,8 @@ class Relay:
             return
         counts.moved += len(safe)
         if sum([entry[3] for entry in safe]):
-            delays = [entry[3] for entry in safe if entry[3]]
+            counts.waits.update(delays := [entry[3] for entry in safe if entry[3]])
             counts.converted += len(delays)
-            counts.waits.update(delays)
 
     def nacked(self, seq: int, multiple: bool) -> None:
         """The target refused the message `seq` (and all before it)."""
@@ -402,7 +398,7 @@ class Relay:
         """The target found no queue for a message."""
         self.counts.returned += 1
         self.stop(
-            "unroutable",
+            "unroutable" if key == self.to.queue else "ladder",
             f'{self.to.side} returned a message for queue "{self.to.queue}" ({code} {text}, routing key "{key}")',
             self.to.side,
         )

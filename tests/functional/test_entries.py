@@ -158,8 +158,19 @@ def moved(vhosts: Vhosts, count: int, seconds: float) -> list[Arrived]:
         return found
 
 
+def delete(peer: Peer) -> None:
+    peer.channel.exchange_delete("bridge.delayed.3")
+
+
+def unbind(peer: Peer) -> None:
+    peer.channel.queue_unbind("celery_delayed_3", "bridge.delayed.3", "")
+
+
+@pytest.mark.parametrize("lose", [delete, pytest.param(unbind, marks=pytest.mark.long)])
 @worlds
-def test_tasks_come_by_the_same_key_and_none_is_lost_when_one_is_deleted(vhosts: Vhosts, tmp_path: Path) -> None:
+def test_tasks_come_by_the_same_key_and_none_is_lost_with_an_entry(
+    vhosts: Vhosts, tmp_path: Path, lose: Callable[[Peer], None]
+) -> None:
     with RawAmqp(vhosts.old.amqp) as old, RawAmqp(vhosts.new.amqp) as new:
         old.declare("q1")
         new.declare("q1", **QUORUM)
@@ -174,7 +185,7 @@ def test_tasks_come_by_the_same_key_and_none_is_lost_when_one_is_deleted(vhosts:
             assert one.exchange == "celery_delayed_0"
             assert ladder.unconvert(one.routing_key) == (2, ladder.exit_word("q1"))
             assert b"bridge.delayed.1" in one.properties
-        peer.channel.exchange_delete("bridge.delayed.3")
+        lose(peer)
         again = moved(vhosts, 50, 13)
         assert sorted(one.body for one in again) == sorted(b"%d" % number for number in range(50))
         assert until(lambda: ways(vhosts.new) == sorted(WAY), 30)

@@ -27,7 +27,7 @@ CHANNEL = 5
 #: Another relay's channel, and one that is pika's.
 OTHERS = (6, 1)
 #: Surprises that say what is wrong.
-KNOWN = {"window", "malformed", "out of step", "nacked", "unroutable"}
+KNOWN = {"window", "malformed", "out of step", "nacked", "unroutable", "ladder"}
 
 
 class Recorded(Ledger):
