@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,19 +54,24 @@ class Text:
 
 
 @lru_cache(maxsize=1)
+def _trees() -> dict[Path, ast.Module]:
+    return {file: ast.parse(file.read_text()) for file in sorted(BRIDGE.rglob("*.py"))}
+
+
+@lru_cache(maxsize=1)
 def all_texts() -> tuple[Text, ...]:
     """Everything there is, without doubles."""
-    trees = {file: ast.parse(file.read_text()) for file in sorted(BRIDGE.rglob("*.py"))}
+    trees = _trees()
     codes = _codes(trees.values())
     found = {text for file, tree in trees.items() for text in _of_file(file, tree, codes)}
     said = [one.text + one.hint for one in found if one.code != "why"]
     return tuple(sorted(one for one in found if one.code != "why" or not any(one.text in other for other in said)))
 
 
-def _codes(trees: Iterator[ast.Module] | object) -> dict[str, str]:
+def _codes(trees: Iterable[ast.Module]) -> dict[str, str]:
     """Class name -> exit code, over all classes that derive from BridgeError."""
     codes = {**EXIT, **OTHERS}
-    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]  # type: ignore[attr-defined]
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
     grown = True
     while grown:
         grown = False
@@ -88,6 +93,7 @@ def _of_file(file: Path, tree: ast.Module, codes: dict[str, str]) -> Iterator[Te
             continue
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         reader = _Reader(tree, scope)
+        found: Iterable[tuple[str, str, str]]
         if name in ("warning", "error") and isinstance(call.func, ast.Attribute) and _is_log(call.func.value):
             found = ((text, "", "log") for text in reader.read(call.args[0]))
         elif name == "ValueError" and file.name in VALUES and call.args:
@@ -152,8 +158,8 @@ def _raised(name: str, call: ast.Call, code: str, reader: _Reader) -> Iterator[t
 def all_words() -> tuple[frozenset[str], ...]:
     """The words of every text in the source, whatever it is for."""
     found = set()
-    for file in BRIDGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+    for tree in _trees().values():
+        for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr | ast.Constant) and _is_text(node):
                 parts = node.values if isinstance(node, ast.JoinedStr) else [node]
                 text = " ".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
@@ -170,8 +176,8 @@ def words(text: str) -> frozenset[str]:
 def _constants() -> dict[str, list[str]]:
     """Texts that a module names in capitals, for the others; two of one name are none."""
     found: dict[str, set[str]] = {}
-    for file in BRIDGE.rglob("*.py"):
-        for node in ast.parse(file.read_text()).body:
+    for tree in _trees().values():
+        for node in tree.body:
             value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -224,7 +230,7 @@ class _Reader:
 
     def _part(self, node: ast.expr, depth: int) -> list[str]:
         if not isinstance(node, ast.FormattedValue):
-            return [node.value] if isinstance(node, ast.Constant) else self.read(node, depth)
+            return [str(node.value)] if isinstance(node, ast.Constant) else self.read(node, depth)
         worded = isinstance(node.value, ast.JoinedStr | ast.IfExp | ast.Call | ast.Constant)
         if worded or (isinstance(node.value, ast.Name) and node.value.id.isupper()):
             return self.read(node.value, depth)

@@ -54,7 +54,7 @@ BY_HAND = {
 @pytest.mark.parametrize("world", ["3.10->4.3"], indirect=True)
 def test_the_runbook_does_what_it_says(vhosts: Vhosts, tmp_path: Path) -> None:
     addresses = {
-        f"{side.upper()}_{door.upper()}": str(info[door])  # type: ignore[literal-required]
+        f"{side.upper()}_{door.upper()}": str(info[door])
         for side, info in vhosts.env().items()
         for door in ("amqp", "api")
     }

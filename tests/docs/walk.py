@@ -140,7 +140,7 @@ class Shell:
         assert stdout is not None
         stdin.write(f"{self._adapt(command)}\nprintf '\\n{self._mark} %s\\n' $?\n")
         stdin.flush()
-        printed = []
+        printed: list[str] = []
         for line in stdout:
             if line.startswith(self._mark):
                 return int(line.split()[1]), "".join(printed)
