@@ -5,7 +5,8 @@ The levels are shared: whoever looks for one queue's tasks takes those of all ot
 1. **Ours to bring back** is a message that leaves the ladder for a queue whose route is `reverse`, by our own exit or
    by the target's bindings (semantics.md, 2.3). It goes to the old queue as a plain ETA task, at once.
 2. **Everything else stays what it is**: it enters the ladder again with the same suffix, for the seconds that are left
-   by its ETA. Where no ETA can be read, the bits of its key say the most that can be left.
+   by its ETA. Where no ETA can be read, the bits of its key say the most that can be left. It enters by Celery's
+   exchanges, which are wherever a level is: to be slower matters little here.
 3. **A message for several queues** (two patterns that match one suffix, a fanout) goes back for those that are brought
    back, and by our own exit to each of the others: every queue gets it as often as it would have.
 4. What is not certain stays: through a type of exchange that is not known here, a message is left in the ladder. What
