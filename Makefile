@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update profile real long test bench faults soak clean
+.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update metrics profile real long test bench faults soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -102,6 +102,19 @@ profile: $(STAMP)
 	$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt $(SAMPLER)
 	exec $(BIN)/python -m tests.profiling $(ARGS)
 
+# Alert rules and dashboard, as promtool judges them. It is taken out of Debian's package prometheus, which is not installed: its service
+# would start.
+metrics: $(STAMP)
+	if ! command -v promtool >/dev/null && [ ! -x build/promtool ] && command -v apt-get dpkg-deb >/dev/null; then
+	    folder="$$(mktemp -d)"
+	    mkdir -p build
+	    { [ "$$(id -u)" != 0 ] || apt-get update -qq; (cd "$$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null) && \
+	    dpkg-deb --fsys-tarfile "$$folder"/prometheus_*.deb | tar -xOf - ./usr/bin/promtool > build/promtool && chmod +x build/promtool; } || \
+	    { rm -f build/promtool; printf 'metrics: promtool could not be fetched (the message is above)\n' >&2; }
+	    rm -rf "$$folder"
+	fi
+	exec $(BIN)/pytest -q tests/metrics
+
 # On real brokers. Most tests wait for a second to pass, so several files run beside each other, each with brokers of its own; what breaks
 # brokers runs two at a time, and what measures times runs alone.
 real: brokers
@@ -116,6 +129,7 @@ long: brokers
 test: brokers
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory unit ARGS=
+	$(MAKE) --no-print-directory metrics
 	$(MAKE) --no-print-directory guard ARGS=
 	$(MAKE) --no-print-directory real
 

@@ -1,0 +1,1 @@
+"""What Prometheus and Grafana are given: config/prometheus-rules.yaml, config/grafana-dashboard.json."""
