@@ -135,7 +135,8 @@ class Subscription:
     @property
     def in_flight(self) -> int:
         """Messages taken and not yet acked."""
-        return sum(len(mover.relay.ledger) for mover in (self._ahead, self._behind) if mover.relay is not None)
+        ahead, behind = self._ahead.relay, self._behind.relay
+        return (0 if ahead is None else len(ahead.ledger)) + (0 if behind is None else len(behind.ledger))
 
     @property
     def unsettled(self) -> tuple[int, int]:
@@ -192,9 +193,18 @@ class Subscription:
         taken, self._taken = self._taken, counts.taken + back.taken
         if taken != self._taken or self.in_flight:
             self.wake()
-        self._samples.append((now, counts.moved + counts.to_legacy + back.to_legacy))
-        while self._samples[0][0] < now - RATE_OVER:
-            self._samples.popleft()
+        samples, moved = self._samples, counts.moved + counts.to_legacy + back.to_legacy
+        if samples and samples[0][1] == moved:
+            # A quiet queue has one sample, of when it became so.
+            while len(samples) > 1:
+                samples.pop()
+            return
+        if len(samples) == 1:
+            began, before = samples[0]
+            samples.extend((now - ago, before) for ago in range(int(RATE_OVER), 0, -1) if now - ago > began)
+        samples.append((now, moved))
+        while samples[0][0] < now - RATE_OVER:
+            samples.popleft()
 
     def rate(self) -> float:
         """Messages a second over the last ten seconds."""

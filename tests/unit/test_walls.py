@@ -39,7 +39,6 @@ COVERED_BY: dict[str, str] = {
     "bridge/spawned.py": "tests/unit/test_hooks.py",
     "bridge/shared.py": "tests/e2e/test_takeover.py",
     "bridge/way.py": "tests/e2e/test_takeover.py",
-    "bridge/subscription.py": "tests/e2e/test_takeover.py",
     "bridge/state.py": "tests/functional/test_state.py",
     "bridge/standing.py": "tests/faults/test_standby.py",
     "bridge/session.py": "tests/e2e/test_takeover.py",
