@@ -251,7 +251,7 @@ class Ending:
 
     def status(self) -> dict[str, Any]:
         """What the status has of it."""
-        every = [total(_books(one).values()) for one in self._subscriptions()]
+        every = [one for each in self._subscriptions() for one in _books(each).values()]
         gaps = [{"since": _stamp(one.since), "until": _stamp(one.until)} for one in self.gaps]
         return {"books": {**total(every).as_json, "gaps": gaps}}
 

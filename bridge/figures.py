@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import gevent
+
 from bridge.core.delays import PARTS, histogram
 from bridge.core.flow import ENOUGH, WINDOWS, Finish, Meter, finish
 from bridge.core.history import History, Ring
@@ -28,6 +30,8 @@ from bridge.subscription import Subscription
 #: Seconds between two points of the history, and how many there are: an hour.
 POINT = 5.0
 POINTS = 720
+#: Queues that are looked at at a stretch.
+_AT_ONCE = 50
 #: Seconds after which what was seen of a queue says nothing about now.
 STALE = 60.0
 #: Seconds from the beginning of a state for which its rate is that of the last ten seconds: over a minute, what was
@@ -39,9 +43,9 @@ _SHARES = (0.5, 0.99)
 _SLOTS = int(60 / POINT)
 _LONG = tuple(WINDOWS)[1:]
 #: Numbers by name, each None where it is not known.
-Rates = Mapping[str, float | None]
-_UNKNOWN: Rates = dict.fromkeys(WINDOWS)
-_NO_CONFIRM: Rates = {"p50_ms": None, "p99_ms": None}
+Numbers = Mapping[str, float | None]
+_UNKNOWN: Numbers = dict.fromkeys(WINDOWS)
+_NO_CONFIRM: Numbers = {"p50_ms": None, "p99_ms": None}
 
 
 @dataclass(slots=True)
@@ -59,12 +63,16 @@ class _Of:
     #: What the target held while it was brought back: monotonic seconds and messages, the oldest first.
     held: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SLOTS + 1))
     #: As of the last point: rates, confirm times, messages in the ladder.
-    rates_in: Rates = field(default_factory=lambda: _UNKNOWN)
-    rates_out: Rates = field(default_factory=lambda: _UNKNOWN)
-    confirm: Rates = field(default_factory=lambda: _NO_CONFIRM)
+    rates_in: Numbers = field(default_factory=lambda: _UNKNOWN)
+    rates_out: Numbers = field(default_factory=lambda: _UNKNOWN)
+    confirm: Numbers = field(default_factory=lambda: _NO_CONFIRM)
     waiting: int = 0
     #: Tasks that were brought back out of the ladder by then.
     brought: int = 0
+    #: What the last point was made of, and its numbers; whether the next one is the same if nothing of it changes.
+    made_of: tuple[object, ...] = ()
+    point: list[float | None] = field(default_factory=list)
+    still: bool = False
 
 
 class Figures:
@@ -134,41 +142,79 @@ class Figures:
     def _look(self, now: float) -> None:
         """A point of the history."""
         wall = self._wall()
-        self._history.turn(wall)
         sums: list[float | None] = [None] * len(_SCALES)
         here = set()
-        for subscription in self._subscriptions():
+        for number, subscription in enumerate(list(self._subscriptions())):
+            if number % _AT_ONCE == 0:
+                # Messages move meanwhile.
+                gevent.sleep(0)
             here.add(subscription.queue)
             of = self._known(subscription.queue, now)
-            point = self._look_at(subscription, of, now, wall)
-            self._history.put(of.ring, point)
-            sums = [_sum((known, one)) for known, one in zip(sums, point, strict=True)]
-        for queue in self._of.keys() - here:
-            del self._of[queue]
+            self._look_at(subscription, of, now, wall)
+            for column, one in enumerate(of.point):
+                if one:
+                    sums[column] = one + (sums[column] or 0)
+                elif one is not None and sums[column] is None:
+                    sums[column] = 0
         sums[-1] = _ms(self._lags.turn())
         self._history.put(self._total, sums)
+        self._history.turn(wall)
+        for queue in self._of.keys() - here:
+            del self._of[queue]
 
-    def _look_at(self, subscription: Subscription, of: _Of, now: float, wall: float) -> list[float | None]:
-        counts, back = subscription.counts, subscription.back_counts
+    def _look_at(self, subscription: Subscription, of: _Of, now: float, wall: float) -> None:
+        """A point of one queue; where nothing happens, that costs next to nothing."""
+        counts, back, waiting = subscription.counts, subscription.back_counts, subscription.waiting
         old, new = self._old(subscription.queue, now), self._new(subscription.terms.target, now)
+        went = counts.moved + counts.to_legacy + back.to_legacy
+        made_of = (
+            went,
+            counts.taken,
+            None if old is None else (old.ready, old.published),
+            None if new is None else new.ready,
+            waiting.empty and of.lags.empty,
+        )
+        if made_of == of.made_of and of.still:
+            self._history.again(of.ring)
+            return
+        if of.still:
+            of.came.stood(now)
+            of.went.stood(now)
+        of.made_of = made_of
         self._look_at_publishes(subscription, of, old, now)
-        of.went.add(now, counts.moved + counts.to_legacy + back.to_legacy)
+        of.went.add(now, went)
         of.rates_out = dict(zip(_LONG, map(_rounded, of.went.rates()), strict=True))
-        lag = of.lags.turn()
-        p50, p99 = of.lags.of(_SHARES)
-        of.confirm = _NO_CONFIRM if p50 is None else {"p50_ms": _ms(p50), "p99_ms": _ms(p99)}
+        lag = None
+        if not of.lags.empty:
+            lag = of.lags.turn()
+            of.confirm = self._confirm(of.lags)
         brought = self.brought(subscription.queue)
         if brought != of.brought:
-            subscription.waiting.take(brought - of.brought)
+            waiting.take(brought - of.brought)
             of.brought = brought
-        of.waiting = subscription.waiting.count(wall)
-        out = None if now - of.began < ENOUGH else subscription.rate()
+        of.waiting = waiting.count(wall)
         if subscription.route is not Route.REVERSE:
             of.held.clear()
         elif new is not None:
             of.held.append((new.at, new.ready + of.waiting))
-        ready = None if old is None else old.ready
-        return [ready, None if new is None else new.ready, of.waiting, of.rates_in["10s"], out, _ms(lag)]
+        out = None if now - of.began < ENOUGH else subscription.rate()
+        of.point = [
+            None if old is None else old.ready,
+            None if new is None else new.ready,
+            of.waiting,
+            of.rates_in["10s"],
+            out,
+            _ms(lag),
+        ]
+        self._history.put(of.ring, of.point)
+        nothing_came = of.rates_in["10m"] == 0.0 or of.rates_in is _UNKNOWN
+        of.still = nothing_came and of.rates_out["10m"] == 0.0 and out == 0.0 and waiting.empty and of.lags.empty
+        of.still &= subscription.route is not Route.REVERSE
+
+    @staticmethod
+    def _confirm(lags: Quantiles) -> Numbers:
+        p50, p99 = lags.of(_SHARES)
+        return _NO_CONFIRM if p50 is None else {"p50_ms": _ms(p50), "p99_ms": _ms(p99)}
 
     def _look_at_publishes(self, subscription: Subscription, of: _Of, old: Depth | None, now: float) -> None:
         """What came: inline all that comes is taken, elsewhere the broker counts it."""
@@ -208,14 +254,13 @@ class Figures:
 
     def totals(self, queues: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The same of all queues, from what `of_queue` gave."""
-        p50, p99 = self._lags.of(_SHARES)
         return {
             "rates": {
                 way: {name: _rounded(_sum(queue["rates"][way][name] for queue in queues)) for name in WINDOWS}
                 for way in ("in", "out")
             },
             "due": {part: sum([queue["due"][part] for queue in queues]) for part in PARTS},
-            "confirm": _NO_CONFIRM if p50 is None else {"p50_ms": _ms(p50), "p99_ms": _ms(p99)},
+            "confirm": self._confirm(self._lags),
             "ladder": {"waiting": sum([queue["ladder"]["waiting"] for queue in queues])},
             "finish": _last(queues),
         }
@@ -249,20 +294,21 @@ class Figures:
         return {"every_s": int(POINT), "queue": queue or None, "points": self._history.points(ring)}
 
     def _finish(
-        self, subscription: Subscription, of: _Of, out: Rates, monotonic: float, now: datetime
+        self, subscription: Subscription, of: _Of, out: Numbers, monotonic: float, now: datetime
     ) -> Mapping[str, Any]:
         """When what waits is moved, at the pace of the last minute."""
         route = subscription.route
         if route in _NOT_MOVED:
             return _NOT_MOVED[route]
-        if subscription.state != "moving":
+        shown = subscription.shown
+        if shown.state != "moving":
             return _NOT_NOW
         if route is Route.REVERSE:
             return _finish_back(of, out["10s"], now)
         if self._layout is Layout.INLINE:
             return _INLINE
         old = self._old(subscription.queue, monotonic)
-        young = (now - subscription.since).total_seconds() < YOUNG
+        young = (now - shown.since).total_seconds() < YOUNG
         window = "10s" if young or out["1m"] is None or of.rates_in["1m"] is None else "1m"
         left, came = None if old is None else old.ready, of.rates_in[window]
         return _told(finish(left, came, out[window], "how much is published into the old queue"), now)

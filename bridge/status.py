@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from bridge import __version__
@@ -23,20 +24,26 @@ if TYPE_CHECKING:
 
 #: Those that a histogram has are told there.
 _COUNTS = tuple(name for name in NUMBERS if not name.startswith("due_"))
+_counted = attrgetter(*_COUNTS)
 _SUMMED = ("in_flight", "rate", *_COUNTS)
 
 
 def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datetime) -> dict[str, Any]:
     """All numbers at one moment; `now` is the time, in UTC."""
-    subscriptions = list(subscriptions)
     queues = [queue(control, subscription, now) for subscription in subscriptions]
+    stands = [
+        Stand(
+            one["name"], one["state"], one["why"], one["route"], one["finish"]["why"] if one["finish"]["grows"] else ""
+        )
+        for one in queues
+    ]
     forward, shared = control.links.forward, control.shared
     source, target = forward.source, forward.target
     stream, jump = shared.stream, control.clock.last
     told: dict[str, Any] = {
         "version": __version__,
         "now": now.isoformat(timespec="milliseconds"),
-        "why_first": why_first_of(control, subscriptions, now),
+        "why_first": _first(control, stands),
         "instance": control.instance,
         "layout": control.layout.value,
         "state": control.state,
@@ -70,16 +77,17 @@ def snapshot(control: Control, subscriptions: Iterable[Subscription], now: datet
 
 def queue(control: Control, subscription: Subscription, now: datetime) -> dict[str, Any]:
     """One queue's part of the snapshot."""
-    relay, record = subscription.relay, control.records.of(subscription)
+    shown, record = subscription.shown, control.records.of(subscription)
+    relay = shown.relay
     rate = round(subscription.rate(), 1)
     told: dict[str, Any] = {
         "name": subscription.queue,
         "target": subscription.terms.target,
         "route": subscription.route.value,
         "paused": subscription.paused,
-        "state": subscription.state,
-        "why": subscription.why,
-        "since": stamp(subscription.since),
+        "state": shown.state,
+        "why": shown.why,
+        "since": stamp(shown.since),
         "by": record.by,
         "reason": record.reason,
         "changed_at": None if record.changed_at is None else stamp(record.changed_at),
@@ -91,7 +99,7 @@ def queue(control: Control, subscription: Subscription, now: datetime) -> dict[s
         "window": relay.pace.prefetch if relay else None,
         "confirm_ms": round(relay.ledger.lag * 1000, 3) if relay else None,
         # Not `asdict`, which copies: with a thousand queues that would be most of the answer's time.
-        **{name: getattr(subscription.counts, name) for name in _COUNTS},
+        **dict(zip(_COUNTS, _counted(subscription.counts), strict=True)),
         **control.figures.of_queue(subscription, rate, now),
         "gate": control.gates.of(subscription),
     }
@@ -102,13 +110,17 @@ def queue(control: Control, subscription: Subscription, now: datetime) -> dict[s
 
 def why_first_of(control: Control, subscriptions: Iterable[Subscription], now: datetime) -> str:
     """Why it is not moving, or what waits, in one sentence; empty when all moves."""
+    stands = [
+        Stand(one.queue, one.state, one.why, one.route.value, control.figures.grows(one, now)) for one in subscriptions
+    ]
+    return _first(control, stands)
+
+
+def _first(control: Control, stands: list[Stand]) -> str:
     forward, legacy = control.links.forward, control.links.legacy
     sides = [_end("source", forward.source, None), _end("target", forward.target, forward.target.blocked)]
     if legacy is not None:
         sides.append(_end("legacy", legacy.target, legacy.target.blocked))
-    stands = [
-        Stand(one.queue, one.state, one.why, one.route.value, control.figures.grows(one, now)) for one in subscriptions
-    ]
     stuck, fault = control.figures.ladder()["stuck"], control.shared.exits.fault or ""
     return why_first(control.state, control.standby, sides, stuck, fault, stands)
 

@@ -102,29 +102,29 @@ class Subscription:
     # ------------------------------------------------------------------------------------------------
 
     @property
-    def _shown(self) -> Mover:
+    def shown(self) -> Mover:
         """The mover that the status is about."""
         return self._behind if self._behind.on is not None or self.route is Route.REVERSE else self._ahead
 
     @property
     def state(self) -> str:
         """What it does."""
-        return self._shown.state
+        return self.shown.state
 
     @property
     def why(self) -> str:
         """Why it does not move; empty when it does."""
-        return self._shown.why
+        return self.shown.why
 
     @property
     def since(self) -> datetime:
         """Since when it has its state."""
-        return self._shown.since
+        return self.shown.since
 
     @property
     def relay(self) -> Relay | None:
         """The relay at work; None when there is none."""
-        return self._shown.relay
+        return self.shown.relay
 
     @property
     def to_target(self) -> Relay | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -163,7 +164,7 @@ class Verbs:
 
     def offered(self, subscription: Subscription, state: State) -> list[str]:
         """What may be asked of a queue next, as it is typed."""
-        verbs = [verb.typed for verb in next_verbs(state, self.layout)]
+        verbs = list(_typed(state, self.layout))
         return verbs if self.records.of(subscription).plan is None else [*verbs, "cancel"]
 
     def note(self, queue: str, request: Request, before: str, after: str, outcome: str, text: str) -> None:
@@ -179,6 +180,11 @@ class Verbs:
             outcome=outcome,
             text=text,
         )
+
+
+@functools.cache
+def _typed(state: State, layout: Layout) -> tuple[str, ...]:
+    return tuple(verb.typed for verb in next_verbs(state, layout))
 
 
 def state_of(subscription: Subscription) -> State:

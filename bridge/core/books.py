@@ -41,8 +41,16 @@ class Books:
     @property
     def as_json(self) -> dict[str, int | bool]:
         """As it stands in the status."""
-        # Not `asdict`, which copies: this is done for every queue at every look at the status.
-        return {**{field.name: getattr(self, field.name) for field in _BOOKS}, "balanced": balanced(self)}
+        # Written out: this is done for every queue, twice, at every look at the status.
+        return {
+            "taken": self.taken,
+            "confirmed": self.confirmed,
+            "quarantined": self.quarantined,
+            "exported": self.exported,
+            "given_back": self.given_back,
+            "in_flight": self.in_flight,
+            "balanced": balanced(self),
+        }
 
 
 _BOOKS: Final = fields(Books)
@@ -73,13 +81,14 @@ def books(counts: Counts, in_flight: int) -> Books:
 
 def balanced(found: Books) -> bool:
     """Whether everything that was taken is somewhere, once."""
-    return found.difference == 0 and min(getattr(found, field.name) for field in _BOOKS) >= 0
+    least = min(found.taken, found.confirmed, found.quarantined, found.exported, found.given_back, found.in_flight)
+    return found.difference == 0 and least >= 0
 
 
 def total(every: Iterable[Books]) -> Books:
     """The books of several queues, or of a queue's two directions, as one."""
     listed = list(every)
-    return Books(**{field.name: sum(getattr(one, field.name) for one in listed) for field in _BOOKS})
+    return Books(**{field.name: sum([getattr(one, field.name) for one in listed]) for field in _BOOKS})
 
 
 def dump(counts: Counts, in_flight: int) -> dict[str, int]:

@@ -42,6 +42,11 @@ class Waiting:
         tasks, total = self._bins.get(key, (0, 0.0))
         self._bins[key] = tasks + count, total + due * count
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is known to wait."""
+        return not self._bins
+
     def count(self, now: float) -> int:
         """How many are not due yet; what is due is forgotten. `now` is UTC epoch seconds."""
         over = [key for key, (tasks, total) in self._bins.items() if total <= now * tasks]

@@ -51,6 +51,11 @@ class Meter:
                 while len(kept) > 2 and kept[2] <= now - window:
                     del kept[:2]
 
+    def stood(self, now: float) -> None:
+        """The number is not what it was, and that is new: it stood for longer than any window, and nobody added it."""
+        for window, kept in zip(self._windows, self._kept, strict=True):
+            kept[:] = array("d", (now - window, self._value))
+
     def rates(self) -> list[float | None]:
         """Over each window, by the second; None while there are too few samples."""
         return [self._rate(kept) for kept in self._kept]

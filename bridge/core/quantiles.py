@@ -28,6 +28,11 @@ class Quantiles:
         self._now: Counter[int] = Counter()
         self._all: Counter[int] = Counter()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was measured in these slots."""
+        return not self._all
+
     def add(self, values: Iterable[float]) -> None:
         """Numbers that were measured, in seconds."""
         bins = [_bin(value) for value in values]

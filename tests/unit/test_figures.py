@@ -205,6 +205,25 @@ def test_what_was_brought_back_out_of_the_ladder_waits_no_more(bench: Bench) -> 
     assert bench.told()["ladder"] == {"waiting": 2}
 
 
+def test_a_queue_in_which_nothing_happens_costs_nothing_and_goes_on_as_if_it_had_been_looked_at(bench: Bench) -> None:
+    bench.moves(bench.mail)
+    bench.pass_(700, ready=3)
+    of = bench.figures._of["mail"]
+    assert of.still
+    assert len(bench.figures.history("mail")["points"]) == 140
+    of.went = of.came = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        bench.pass_(6, went=1)
+    fresh = Bench(pytest.MonkeyPatch())
+    fresh.moves(fresh.mail)
+    fresh.pass_(701, ready=3)
+    fresh.pass_(5, came=100, went=60, ready=3)
+    rates = fresh.told()["rates"]
+    assert rates["in"]["10s"] == pytest.approx(50, rel=0.25)
+    assert rates["out"]["1m"] == pytest.approx(5, rel=0.25)
+    assert list(points(fresh, "mail"))[-2][1] == 3
+
+
 def test_confirm_times_are_of_the_last_minute(bench: Bench) -> None:
     bench.mail.counts.lags += [0.002] * 90 + [0.5] * 10
     bench.queues[1].back_counts.lags.append(0.1)

@@ -51,6 +51,17 @@ def test_a_counter_that_begins_anew_goes_on_from_where_it_was() -> None:
     assert meter.rates()[0] == pytest.approx(1_000.0 * 6 / 6)
 
 
+def test_a_number_that_stood_has_the_same_rates_as_if_it_had_been_looked_at() -> None:
+    looked, stood = Meter(SECONDS), Meter(SECONDS)
+    for second in range(0, 1_000, 5):
+        looked.add(float(second), 700)
+    stood.add(0.0, 700)
+    stood.stood(1_000.0)
+    for meter in (looked, stood):
+        meter.add(1_000.0, 800)
+    assert stood.rates() == looked.rates() == [10.0, 100 / 60, 100 / 600]
+
+
 @pytest.mark.parametrize(
     ("left", "came", "went", "seconds", "why", "grows"),
     [

@@ -31,16 +31,29 @@ def test_a_ring_tells_its_points_with_their_times_the_oldest_first() -> None:
     ring, late = history.ring(), history.ring()
     assert history.points(ring) == []
     for turn in range(5):
-        history.turn(100.0 + turn)
+        before = history.points(ring)
         history.put(ring, (turn, None, 0.123 * turn))
         if turn == 4:
             history.put(late, (7, 2.5, None))
+        assert history.points(ring) == before
+        history.turn(100.0 + turn)
     assert history.points(ring) == [
         [102.0, 2.0, None, 0.246],
         [103.0, 3.0, None, 0.369],
         [104.0, 4.0, None, 0.492],
     ]
     assert history.points(late) == [[104.0, 7.0, 2.5, None]]
+
+
+def test_a_point_may_be_as_the_one_before() -> None:
+    history = History((1, 16), 2)
+    ring = history.ring()
+    history.put(ring, (3, None))
+    history.turn(100.0)
+    for turn in range(1, 4):
+        history.again(ring)
+        history.turn(100.0 + turn)
+    assert history.points(ring) == [[102.0, 3.0, None], [103.0, 3.0, None]]
 
 
 def test_an_hour_of_a_thousand_queues_takes_less_than_ten_mebibytes() -> None:
