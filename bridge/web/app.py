@@ -155,7 +155,8 @@ def _streaming(events: Events) -> Callable[[], ResponseReturnValue]:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(content_type="text/event-stream", headers=headers)
-        return Response(events.open(), content_type="text/event-stream", headers=headers)
+        opened = events.open(rows="rows" in request.args, queue=request.args.get("queue"))
+        return Response(opened, content_type="text/event-stream", headers=headers)
 
     return stream
 

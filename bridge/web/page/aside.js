@@ -1,6 +1,6 @@
 // Beside the queues: the ladder's levels, what check finds, who changed what, and who is still on the old side.
 
-import { byId, chip, draw, el, icon, mark, say } from "./dom.js";
+import { bar, byId, chip, el, icon, mark, say, stretch } from "./dom.js";
 import { clock, count, duration } from "./format.js";
 import { OUTCOMES, SEVERITIES } from "./words.js";
 
@@ -80,19 +80,32 @@ export class Aside {
       if (text) told.push(el("p", { class: `told ${kind}` }, icon(kind === "bad" ? "fault" : "warn"), el("span", {}, text)));
     }
     const levels = ladder?.levels ?? null;
-    if (levels === null) told.push(el("p", { class: "muted" }, "How many tasks wait on which level is not known here."));
-    else if (!levels.length) told.push(el("p", { class: "muted" }, "No task waits in the ladder."));
-    else {
-      const most = Math.max(...levels.map((one) => one.messages));
-      const stuck = new Set(ladder.stuck ?? []);
-      const rows = levels.map((one) => {
-        const held = stuck.has(one.level);
-        const bar = draw("svg", { class: "bar-plot", "aria-hidden": "true", viewBox: "0 0 100 10", preserveAspectRatio: "none" }, draw("rect", { width: Math.max(1, (100 * one.messages) / most), height: 10 }));
-        return el("tr", { class: held ? "stuck" : null }, el("th", { scope: "row" }, `${one.level}`, el("span", { class: "muted" }, ` up to ${duration(2 ** (one.level + 1))}`)), el("td", { class: "plot" }, held ? chip("fault", "bad", "stuck") : bar), el("td", { class: "number" }, count(one.messages)));
-      });
-      told.push(el("table", { class: "bars" }, el("caption", { class: "hidden-text" }, "Tasks that wait on each level of the ladder"), el("thead", { class: "hidden-text" }, el("tr", {}, el("th", { scope: "col" }, "level"), el("td", {}), el("th", { scope: "col" }, "tasks"))), el("tbody", {}, rows)));
+    const stuck = new Set(ladder?.stuck ?? []);
+    const shape = JSON.stringify([told.length, ladder?.fault, ladder?.warning, levels?.map((one) => [one.level, stuck.has(one.level)])]);
+    if (this.shape !== shape) {
+      this.shape = shape;
+      this.levels = (levels ?? []).map((one) => ({ bar: stuck.has(one.level) ? null : bar(0, 1), number: el("td", { class: "number" }) }));
+      if (levels === null) told.push(el("p", { class: "muted" }, "How many tasks wait on which level is not known here."));
+      else if (!levels.length) told.push(el("p", { class: "muted" }, "No task waits in the ladder."));
+      else told.push(this.rungsTable(levels, stuck));
+      body.replaceChildren(...told);
     }
-    body.replaceChildren(...told);
+    const most = Math.max(1, ...(levels ?? []).map((one) => one.messages));
+    (levels ?? []).forEach((one, index) => {
+      const row = this.levels[index];
+      say(row.number, count(one.messages));
+      if (row.bar !== null) stretch(row.bar, one.messages, most);
+    });
+  }
+
+  rungsTable(levels, stuck) {
+    const rows = levels.map(({ level }, index) => {
+      const { bar: plot, number } = this.levels[index];
+      const name = el("th", { scope: "row" }, String(level), el("span", { class: "muted" }, ` up to ${duration(2 ** (level + 1))}`));
+      return el("tr", { class: stuck.has(level) ? "stuck" : null }, name, el("td", { class: "plot" }, plot ?? chip("fault", "bad", "stuck")), number);
+    });
+    const heads = el("thead", { class: "hidden-text" }, el("tr", {}, el("th", { scope: "col" }, "level"), el("td", {}), el("th", { scope: "col" }, "tasks")));
+    return el("table", { class: "bars" }, el("caption", { class: "hidden-text" }, "Tasks that wait on each level of the ladder"), heads, el("tbody", {}, rows));
   }
 
   renderOld(side) {

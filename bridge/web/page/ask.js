@@ -82,11 +82,15 @@ export class Ask {
   }
 
   gates(listed, many) {
-    const known = listed.map((name) => this.model.queues.get(name)).filter((queue) => queue?.gate);
-    if (!known.length) return [el("p", { class: "muted" }, "The gate is asked when the verb is carried out; a dry run asks it now.")];
-    if (!many) return [el("h3", {}, "Gate"), gateRows(known[0].gate)];
-    const shut = known.filter((queue) => queue.gate.some((row) => !row.ok));
-    const first = shut.slice(0, 5).map((queue) => ({ check: queue.name, ok: false, text: `${queue.name}: ${queue.gate.find((row) => !row.ok).text}`, hint: "" }));
+    const unknown = [el("p", { class: "muted" }, "The gate is asked when the verb is carried out; a dry run asks it now.")];
+    if (!many) {
+      const { open } = this.model;
+      return open?.name === listed[0] && open.gate?.length ? [el("h3", {}, "Gate"), gateRows(open.gate)] : unknown;
+    }
+    const known = listed.map((name) => this.model.queues.get(name)).filter((queue) => queue && queue.shut !== null);
+    if (!known.length) return unknown;
+    const shut = known.filter((queue) => queue.shut);
+    const first = shut.slice(0, 5).map((queue) => ({ check: queue.name, ok: false, text: `${queue.name}: ${queue.shut}`, hint: "" }));
     const open = { check: "open", ok: true, text: `open for ${count(known.length - shut.length)} of ${plural(listed.length, "queue")}`, hint: "" };
     const rest = shut.length > first.length ? [el("p", { class: "muted" }, `and shut for ${count(shut.length - first.length)} more`)] : [];
     return [el("h3", {}, "Gate"), gateRows([open, ...first]), ...rest];

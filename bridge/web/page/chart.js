@@ -1,6 +1,6 @@
 // Lines over time: a few series on one scale, what they are now beside their names, and what they were where one points.
 
-import { draw, el, say } from "./dom.js";
+import { draw, el, mark, patch, say } from "./dom.js";
 import { short, shortClock } from "./format.js";
 
 const LEFT = 42;
@@ -16,7 +16,9 @@ export class Chart {
     this.at = null;
     this.values = series.map(() => el("b", {}));
     this.when = el("span", { class: "muted when" });
-    this.svg = draw("svg", { class: "chart-plot", role: "img" });
+    this.plot = draw("g");
+    this.cross = draw("line", { class: "cross" });
+    this.svg = draw("svg", { class: "chart-plot", role: "img" }, this.plot, this.cross);
     this.title = title;
     this.node = el(
       "figure",
@@ -32,7 +34,11 @@ export class Chart {
     );
     this.svg.addEventListener("pointermove", (event) => this.point(event));
     this.svg.addEventListener("pointerleave", () => this.unpoint());
-    new ResizeObserver(() => this.render()).observe(this.svg);
+    // Asked of the observer alone: to ask the element would lay the page out at each update.
+    new ResizeObserver(([entry]) => {
+      this.size = entry.contentRect;
+      this.render();
+    }).observe(this.svg);
   }
 
   // points: [[seconds, value of each series...]], oldest first; marks: [{at, label}], changes of the route.
@@ -42,10 +48,8 @@ export class Chart {
   }
 
   render() {
-    const width = this.svg.clientWidth;
-    const height = this.svg.clientHeight;
+    const { width = 0, height = 0 } = this.size ?? {};
     if (!width || !height || this.from === undefined) return;
-    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     let most = 0;
     for (const point of this.points) for (let one = 1; one < point.length; one += 1) if (point[one] > most) most = point[one];
     const steps = ticks(most);
@@ -55,24 +59,25 @@ export class Chart {
     this.scale = { x, width };
     const nodes = [];
     for (const step of steps) {
-      nodes.push(draw("line", { class: "grid", x1: LEFT, x2: width, y1: y(step), y2: y(step) }));
-      nodes.push(draw("text", { class: "tick", x: LEFT - 6, y: y(step) + 4, "text-anchor": "end" }, short(step)));
+      nodes.push(["line", { class: "grid", x1: LEFT, x2: width, y1: y(step), y2: y(step) }]);
+      nodes.push(["text", { class: "tick", x: LEFT - 6, y: y(step) + 4, "text-anchor": "end" }, short(step)]);
     }
     for (const at of times(this.from, this.until, width)) {
-      nodes.push(draw("text", { class: "tick", x: x(at), y: height - 4, "text-anchor": "middle" }, shortClock(at)));
+      nodes.push(["text", { class: "tick", x: x(at), y: height - 4, "text-anchor": "middle" }, shortClock(at)]);
     }
     for (const one of this.marks) {
       const place = x(one.at);
-      nodes.push(draw("g", { class: "change" }, draw("title", {}, one.label), draw("line", { x1: place, x2: place, y1: ABOVE, y2: height - BELOW }), draw("path", { d: `M${place - 4} ${ABOVE - 4}h8l-4 6z` })));
+      nodes.push(["g", { class: "change" }, [["title", {}, one.label], ["line", { x1: place, x2: place, y1: ABOVE, y2: height - BELOW }], ["path", { d: `M${place - 4} ${ABOVE - 4}h8l-4 6z` }]]]);
     }
     this.series.forEach((one, index) => {
       const line = path(this.points, index + 1, x, y);
-      if (one.filled && line) nodes.push(draw("path", { class: `area ${one.look}`, d: filled(this.points, index + 1, x, y) }));
-      nodes.push(draw("path", { class: `line ${one.look}`, d: line }));
+      if (one.filled && line) nodes.push(["path", { class: `area ${one.look}`, d: filled(this.points, index + 1, x, y) }]);
+      nodes.push(["path", { class: `line ${one.look}`, d: line }]);
     });
-    this.cross = draw("line", { class: "cross", y1: ABOVE, y2: height - BELOW });
-    nodes.push(this.cross);
-    this.svg.replaceChildren(...nodes);
+    mark(this.svg, "viewBox", `0 0 ${width} ${height}`);
+    patch(this.plot, nodes);
+    mark(this.cross, "y1", String(ABOVE));
+    mark(this.cross, "y2", String(height - BELOW));
     this.tell();
   }
 
@@ -92,12 +97,12 @@ export class Chart {
     const point = this.at === null ? this.points[this.points.length - 1] : nearest(this.points, this.at);
     this.series.forEach((_, index) => say(this.values[index], point ? this.unit(point[index + 1]) : this.unit(null)));
     say(this.when, this.at !== null && point ? new Date(point[0] * 1000).toLocaleTimeString([], { hour12: false }) : "");
-    if (this.cross && this.at !== null && point) {
+    if (this.at !== null && point) {
       const place = this.scale.x(point[0]);
       this.cross.setAttribute("x1", place);
       this.cross.setAttribute("x2", place);
     }
-    this.cross?.classList.toggle("on", this.at !== null && Boolean(point));
+    this.cross.classList.toggle("on", this.at !== null && Boolean(point));
     const now = this.points[this.points.length - 1];
     const told = this.series.map((one, index) => `${one.label} ${now ? this.unit(now[index + 1]) : "not known"}`).join(", ");
     this.svg.setAttribute("aria-label", `${this.title}: now ${told}`);

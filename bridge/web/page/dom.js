@@ -17,6 +17,27 @@ export const el = (tag, attributes = {}, ...children) => filled(document.createE
 export const draw = (tag, attributes = {}, ...children) =>
   filled(document.createElementNS(SVG, tag), attributes, children);
 
+// Bring the children of an SVG element to what these describe, [tag, attributes, text or more of them]: what is there is
+// patched, so that nothing flickers and little is laid out anew.
+export function patch(parent, wanted) {
+  wanted.forEach(([tag, attributes, inside], place) => {
+    let node = parent.childNodes[place];
+    if (node === undefined || node.nodeName !== tag) {
+      const made = document.createElementNS(SVG, tag);
+      if (node === undefined) parent.append(made);
+      else node.replaceWith(made);
+      node = made;
+      node.known = {};
+    }
+    for (const name of Object.keys(node.known)) if (!(name in attributes)) node.removeAttribute(name);
+    for (const name of Object.keys(attributes)) if (node.known[name] !== attributes[name]) node.setAttribute(name, attributes[name]);
+    node.known = attributes;
+    if (Array.isArray(inside)) patch(node, inside);
+    else if (inside !== undefined) say(node, inside);
+  });
+  while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
+}
+
 export const icon = (name, more = "") =>
   draw("svg", { class: `icon ${more}`, "aria-hidden": "true" }, draw("use", { href: `#i-${name}` }));
 
@@ -48,3 +69,15 @@ export function chip(name, tone, word) {
 //: Names and values, as a list that screen readers read in pairs.
 export const pairs = (rows) =>
   rows.map(([name, value, title]) => el("div", { title }, el("dt", {}, name), el("dd", {}, value)));
+
+// A bar as long as its share of the largest.
+export const bar = (value, most) =>
+  draw(
+    "svg",
+    { class: "bar-plot", "aria-hidden": "true", viewBox: "0 0 100 10", preserveAspectRatio: "none" },
+    draw("rect", { width: length(value, most), height: 10 }),
+  );
+
+export const stretch = (node, value, most) => mark(node.firstChild, "width", String(length(value, most)));
+
+const length = (value, most) => (value ? Math.max(1, (100 * value) / most) : 0);

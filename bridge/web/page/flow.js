@@ -1,6 +1,6 @@
 // The picture of a queue: old, bridge, new, and what goes which way. Widths go by the rate, numbers say it exactly.
 
-import { draw } from "./dom.js";
+import { patch } from "./dom.js";
 import { count, rate } from "./format.js";
 
 const NODE = 128;
@@ -12,14 +12,15 @@ const WIDE = 560;
 const thickness = (perSecond) => (perSecond > 0 ? Math.min(26, 3 + 5.5 * Math.log10(1 + perSecond)) : 1.5);
 
 // what: {inline, route, paused, moving, old, unacked, oldConsumers, inFlight, new, newConsumers, ladder, inRate, outRate, ladderRate, legacyRate}
-export function flowPicture(svg, what) {
-  const width = svg.clientWidth;
-  if (!width) return;
-  const unit = parseFloat(getComputedStyle(svg).fontSize) / 14;
+// width of the picture, unit of its type (1 where a line of it is 14 pixels high).
+export function flowPicture(svg, what, width, unit) {
   const wide = width >= WIDE * unit;
   const place = wide ? across(width, unit) : down(width, unit);
-  svg.setAttribute("viewBox", `0 0 ${width} ${place.height}`);
-  svg.style.height = `${place.height}px`;
+  if (svg.shape !== `${width} ${place.height}`) {
+    svg.shape = `${width} ${place.height}`;
+    svg.setAttribute("viewBox", `0 0 ${svg.shape}`);
+    svg.style.height = `${place.height}px`;
+  }
   const forward = what.route === "quorum" || what.route === "canary" || what.route === "dual";
   const back = what.route === "reverse";
   const moves = what.moving && !what.paused;
@@ -47,7 +48,7 @@ export function flowPicture(svg, what) {
   nodes.push(small(workers, "n-old", what.inline ? "legacy workers" : "old workers", count(what.oldConsumers), unit));
   nodes.push(small(doers, "n-new", "new workers", count(what.newConsumers), unit));
   if (ladder) nodes.push(small(ladder, "n-ladder", "ladder (ETA)", count(what.ladder), unit));
-  svg.replaceChildren(...nodes);
+  patch(svg, nodes);
 }
 
 const box = (x, y, w, h) => ({ x, y, w, h, cx: x + w / 2, cy: y + h / 2 });
@@ -105,13 +106,13 @@ function ribbon(from, to, perSecond, look, live, label, unit) {
     ? `M${from.x} ${from.y}C${from.x + bend} ${from.y} ${to.x - bend} ${to.y} ${to.x} ${to.y}`
     : `M${from.x} ${from.y}C${from.x} ${from.y + bend} ${to.x} ${to.y - bend} ${to.x} ${to.y}`;
   const wide = thickness(perSecond);
-  const drawn = [draw("path", { class: `band ${look}`, d, "stroke-width": wide.toFixed(1) })];
-  if (live && perSecond > 0) drawn.push(draw("path", { class: `run ${look}`, d, "stroke-width": Math.max(1.5, wide / 4).toFixed(1) }));
+  const drawn = [["path", { class: `band ${look}`, d, "stroke-width": wide.toFixed(1) }]];
+  if (live && perSecond > 0) drawn.push(["path", { class: `run ${look}`, d, "stroke-width": Math.max(1.5, wide / 4).toFixed(1) }]);
   if (look !== "b-none" && !look.includes("thin")) drawn.push(arrow(to, look, unit));
   if (label) {
     const x = flat ? (from.x + to.x) / 2 : from.x + 14 * unit;
     const y = flat ? from.y - wide / 2 - 6 * unit : (from.y + to.y) / 2 + 4 * unit;
-    drawn.push(draw("text", { class: "on-band", x, y, "text-anchor": flat ? "middle" : "start" }, label));
+    drawn.push(["text", { class: "on-band", x, y, "text-anchor": flat ? "middle" : "start" }, label]);
   }
   return drawn;
 }
@@ -122,7 +123,7 @@ function arrow(to, look, unit) {
   const d = to.along === "x"
     ? `M${to.x} ${to.y}l${to.sign * size} ${-size}v${2 * size}z`
     : `M${to.x} ${to.y}l${-size} ${to.sign * size}h${2 * size}z`;
-  return draw("path", { class: `tip ${look}`, d });
+  return ["path", { class: `tip ${look}`, d }];
 }
 
 function throughLadder({ bridge, fresh, ladder, across: flat }, what, moves, unit) {
@@ -135,28 +136,31 @@ function throughLadder({ bridge, fresh, ladder, across: flat }, what, moves, uni
     ? `M${ladder.x + ladder.w} ${ladder.cy}C${fresh.cx} ${ladder.cy} ${fresh.cx} ${ladder.cy + 10 * unit} ${fresh.cx} ${fresh.y}`
     : `M${ladder.cx} ${ladder.y + ladder.h}C${ladder.cx} ${fresh.y - 4 * unit} ${ladder.cx - 20 * unit} ${fresh.y + 8 * unit} ${fresh.x + fresh.w} ${fresh.y + 12 * unit}`;
   const wide = thickness(what.ladderRate).toFixed(1);
-  const drawn = [draw("path", { class: `band ${look}`, d: up, "stroke-width": wide }), draw("path", { class: `band ${look}`, d: off, "stroke-width": active ? Math.max(1.5, wide / 2) : 1.5 })];
-  if (moves && active) drawn.push(draw("path", { class: `run ${look}`, d: up, "stroke-width": 2 }));
+  const drawn = [
+    ["path", { class: `band ${look}`, d: up, "stroke-width": wide }],
+    ["path", { class: `band ${look}`, d: off, "stroke-width": active ? Math.max(1.5, wide / 2) : 1.5 }],
+  ];
+  if (moves && active) drawn.push(["path", { class: `run ${look}`, d: up, "stroke-width": 2 }]);
   return drawn;
 }
 
-function node({ x, y, w, h, cx }, look, name, number, note, unit) {
-  return draw(
-    "g",
-    { class: `node ${look}` },
-    draw("rect", { x, y, width: w, height: h, rx: 9 * unit }),
-    draw("text", { class: "node-name", x: cx, y: y + 19 * unit, "text-anchor": "middle" }, name),
-    draw("text", { class: "node-number", x: cx, y: y + 43 * unit, "text-anchor": "middle" }, number),
-    draw("text", { class: "node-note", x: cx, y: y + 60 * unit, "text-anchor": "middle" }, note),
-  );
-}
+const node = ({ x, y, w, h, cx }, look, name, number, note, unit) => [
+  "g",
+  { class: `node ${look}` },
+  [
+    ["rect", { x, y, width: w, height: h, rx: 9 * unit }],
+    ["text", { class: "node-name", x: cx, y: y + 19 * unit, "text-anchor": "middle" }, name],
+    ["text", { class: "node-number", x: cx, y: y + 43 * unit, "text-anchor": "middle" }, number],
+    ["text", { class: "node-note", x: cx, y: y + 60 * unit, "text-anchor": "middle" }, note],
+  ],
+];
 
-function small({ x, y, w, h, cx }, look, name, number, unit) {
-  return draw(
-    "g",
-    { class: `node small ${look}` },
-    draw("rect", { x, y, width: w, height: h, rx: 7 * unit }),
-    draw("text", { class: "node-name", x: cx, y: y + 17 * unit, "text-anchor": "middle" }, name),
-    draw("text", { class: "node-figure", x: cx, y: y + 34 * unit, "text-anchor": "middle" }, number),
-  );
-}
+const small = ({ x, y, w, h, cx }, look, name, number, unit) => [
+  "g",
+  { class: `node small ${look}` },
+  [
+    ["rect", { x, y, width: w, height: h, rx: 7 * unit }],
+    ["text", { class: "node-name", x: cx, y: y + 17 * unit, "text-anchor": "middle" }, name],
+    ["text", { class: "node-figure", x: cx, y: y + 34 * unit, "text-anchor": "middle" }, number],
+  ],
+];

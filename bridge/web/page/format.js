@@ -55,12 +55,14 @@ const joined = (large, one, small, other) => (small ? `${large} ${one} ${small} 
 
 const two = (value) => String(value).padStart(2, "0");
 
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
 //: 23:31:05, by the clock of whoever reads; with the date unless it is today.
 export function clock(at, now = new Date()) {
   const time = at instanceof Date ? at : new Date(at);
   if (Number.isNaN(time.getTime())) return UNKNOWN;
   const hours = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
-  return time.toDateString() === now.toDateString() ? hours : `${two(time.getDate())}.${two(time.getMonth() + 1)}. ${hours}`;
+  return time.toDateString() === now.toDateString() ? hours : `${time.getDate()} ${MONTHS[time.getMonth()]} ${hours}`;
 }
 
 export function shortClock(seconds) {

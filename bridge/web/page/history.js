@@ -72,8 +72,8 @@ export class History {
       const { totals, sums } = model;
       return [at, sums.old, sums.new, totals.ladder?.waiting ?? model.top?.ladder?.messages ?? null, inRate(totals), outRate(totals), totals.confirm?.p50_ms ?? null];
     }
-    const queue = model.queues.get(name);
-    if (queue === undefined) return null;
+    const queue = model.open;
+    if (queue === null || queue.name !== name) return null;
     return [at, oldReady(queue), newReady(queue), queue.ladder?.waiting ?? null, inRate(queue), outRate(queue), queue.confirm?.p50_ms ?? queue.confirm_ms ?? null];
   }
 }

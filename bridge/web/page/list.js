@@ -1,7 +1,7 @@
 // The list of queues: however many there are, only the rows that can be seen exist.
 
 import { byId, el, icon, mark, say, show } from "./dom.js";
-import { count, plural, rate } from "./format.js";
+import { count, rate } from "./format.js";
 import { newReady, oldReady, outRate } from "./model.js";
 import { STATES, stateOf } from "./words.js";
 
@@ -34,6 +34,7 @@ export class List {
     this.table = el("table", { class: "queues" }, el("thead", {}, el("tr", { "aria-rowindex": 1 }, COLUMNS.map((column) => this.head(column)))), this.body);
     this.box.append(this.table);
     this.chips = new Map();
+    this.top = 0;
     this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.box.addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => this.measure()).observe(this.box);
@@ -70,7 +71,7 @@ export class List {
 
   filter(text) {
     this.model.filter(text);
-    this.box.scrollTop = 0;
+    this.box.scrollTop = this.top = 0;
     this.render(true);
     this.onfilter?.();
   }
@@ -78,7 +79,7 @@ export class List {
   only(state) {
     this.model.state = this.model.state === state ? "" : state;
     this.model.arrange(true);
-    this.box.scrollTop = 0;
+    this.box.scrollTop = this.top = 0;
     this.render(true);
     this.onfilter?.();
   }
@@ -109,6 +110,7 @@ export class List {
     this.asked = true;
     requestAnimationFrame(() => {
       this.asked = false;
+      this.top = this.box.scrollTop;
       this.render(false);
     });
   }
@@ -119,6 +121,7 @@ export class List {
     const space = this.box.clientHeight;
     if (!height || (height === this.height && space === this.space)) return;
     this.height = height;
+    this.space = space;
     this.render(true);
   }
 
@@ -126,14 +129,13 @@ export class List {
   render(anew) {
     const { order } = this.model;
     if (anew) {
-      this.space = this.box.clientHeight;
       mark(this.table, "aria-rowcount", String(order.length + 1));
       say(byId("shown"), this.model.filtered ? `${count(order.length)} of ${count(this.model.queues.size)}` : count(order.length));
     }
     const height = this.height || 40;
-    const most = Math.ceil((this.space || 600) / height) + 2 * SPARE;
+    const most = Math.ceil((this.space || 800) / height) + 2 * SPARE;
     const last = Math.max(0, order.length - most);
-    const first = Math.min(last, Math.max(0, Math.floor(this.box.scrollTop / height) - SPARE));
+    const first = Math.min(last, Math.max(0, Math.floor(this.top / height) - SPARE));
     const number = Math.min(most, order.length);
     while (this.rows.length < number) this.grow();
     this.first = first;
@@ -233,13 +235,9 @@ export class List {
     const space = this.box.clientHeight - head;
     if (top < this.box.scrollTop) this.box.scrollTop = top;
     else if (top + this.height > this.box.scrollTop + space) this.box.scrollTop = top + this.height - space;
+    this.top = this.box.scrollTop;
     this.render(false);
-  }
-
-  get scope() {
-    return plural(this.model.order.length, "queue");
-  }
-}
+  }}
 
 function spacer() {
   return el("tr", { class: "spacer", "aria-hidden": "true" }, el("td", { colspan: COLUMNS.length }));

@@ -1,4 +1,5 @@
-// The status as it changes: server-sent events, and the plain status where there is no room for another stream.
+// The status as it changes: server-sent events (rows of all queues, the whole of the one that is open), and the plain
+// status where there is no room for another stream.
 // It says how old what is known is, and comes back by itself: each time with the whole status.
 
 //: Milliseconds without news after which what is known counts as old.
@@ -10,7 +11,7 @@ const POLL = 5000;
 const UNSEEN = 60_000;
 
 export class Live {
-  // tell.status(text), tell.change(text), tell.health({fresh, since, why, polling}) are called; since is milliseconds of Date.
+  // tell.status(text), tell.change(text), tell.queue(text), tell.health({fresh, since, why, polling}) are called; since is milliseconds of Date.
   constructor(tell) {
     this.tell = tell;
     this.heard = null;
@@ -19,6 +20,7 @@ export class Live {
     this.fresh = false;
     this.source = null;
     this.timer = null;
+    this.queue = null;
     document.addEventListener("visibilitychange", () => this.seen());
     window.addEventListener("pagehide", () => this.stop());
     window.addEventListener("pageshow", (event) => event.persisted && this.start());
@@ -28,15 +30,23 @@ export class Live {
 
   start() {
     this.stop();
-    const source = new EventSource("/api/events");
+    const source = new EventSource(`/api/events?rows=1${this.queue === null ? "" : `&queue=${encodeURIComponent(this.queue)}`}`);
     this.source = source;
     source.addEventListener("status", (event) => this.hear(() => this.tell.status(event.data)));
     source.addEventListener("change", (event) => this.hear(() => this.tell.change(event.data)));
+    source.addEventListener("queue", (event) => this.hear(() => this.tell.queue(event.data)));
     source.addEventListener("error", () => {
       // Browsers differ in what they try again by themselves: none does it here.
       this.stop();
       this.ask();
     });
+  }
+
+  // Tell everything of this queue from now on; null is of none.
+  open(queue) {
+    if (queue === this.queue) return;
+    this.queue = queue;
+    if (this.source !== null) this.start();
   }
 
   stop() {

@@ -5,9 +5,15 @@ import { stateOf } from "./words.js";
 //: Milliseconds after which the order is made anew where it goes by numbers that always change.
 const REORDER = 5000;
 
-const ready = (queue, side) => queue.depth?.[side]?.ready ?? null;
-export const oldReady = (queue) => ready(queue, "old");
-export const newReady = (queue) => ready(queue, "new");
+// [ready, unacked, consumers of the old queue, ready, consumers of the new one], of a row as of a whole queue.
+export function depths(queue) {
+  if (Array.isArray(queue.depth)) return queue.depth;
+  const { old, new: after } = queue.depth ?? {};
+  return [old?.ready ?? null, old?.unacked ?? null, old?.consumers ?? null, after?.ready ?? null, after?.consumers ?? null];
+}
+
+export const oldReady = (queue) => depths(queue)[0];
+export const newReady = (queue) => depths(queue)[3];
 export const outRate = (queue) => queue.rates?.out?.["10s"] ?? queue.rate ?? null;
 export const inRate = (queue) => queue.rates?.in?.["10s"] ?? null;
 
@@ -25,7 +31,9 @@ const SORTS = {
 export class Model {
   constructor() {
     this.top = null;
+    //: Rows by name, and everything of the one that is open.
     this.queues = new Map();
+    this.open = null;
     this.totals = {};
     this.words = [];
     this.state = "";
@@ -34,62 +42,69 @@ export class Model {
     this.order = [];
     this.ordered = 0;
     this.stale = true;
-    this.sums = { old: null, new: null, gone: 0 };
+    this.sums = { states: {} };
+    //: Counts up when a verb may be asked, or not any more.
+    this.asks = 0;
   }
 
-  // The whole status.
+  // The whole status, with rows or with whole queues.
   replace(whole) {
     const { queues, totals, ...top } = whole;
     this.top = top;
     this.totals = totals ?? {};
-    this.queues = new Map(queues.map((queue) => [queue.name, queue]));
-    for (const queue of queues) prepare(queue);
+    this.queues = new Map();
+    for (const queue of queues) this.add(Array.isArray(queue.depth) ? queue : rowOf(queue));
     this.stale = true;
+    this.asks += 1;
     this.sum();
   }
 
-  // What changed since; the names of the queues that did.
+  // What changed since.
   apply(change) {
     if (change.now) this.top.now = change.now;
     Object.assign(this.top, change.top);
     Object.assign(this.totals, change.totals);
-    const changed = new Set();
     for (const part of change.queues) {
       const queue = this.queues.get(part.name);
       if (queue === undefined) {
-        prepare(part);
-        this.queues.set(part.name, part);
+        this.add(part);
         this.stale = true;
-      } else {
-        if (part.state !== undefined || part.route !== undefined) this.stale = true;
-        Object.assign(queue, part);
-        if (part.route !== undefined || part.state !== undefined || part.why !== undefined) prepare(queue);
-        if (part.depth !== undefined) queue.seenAt = Date.now();
+        this.asks += 1;
+        continue;
       }
-      changed.add(part.name);
+      Object.assign(queue, part);
+      if (part.state !== undefined || part.route !== undefined || part.why !== undefined) {
+        queue.haystack = haystack(queue);
+        this.stale = true;
+      }
+      if (part.next !== undefined) this.asks += 1;
     }
     for (const name of change.gone) {
       this.queues.delete(name);
       this.stale = true;
+      this.asks += 1;
     }
     if (change.queues.length || change.gone.length) this.sum();
-    return changed;
+  }
+
+  add(row) {
+    row.haystack = haystack(row);
+    this.queues.set(row.name, row);
   }
 
   sum() {
-    const sums = { old: null, new: null, unacked: null, consumersOld: null, consumersNew: null, states: {} };
+    const sums = { old: null, unacked: null, consumersOld: null, new: null, consumersNew: null, states: {} };
     for (const queue of this.queues.values()) {
       sums.states[queue.state] = (sums.states[queue.state] ?? 0) + 1;
-      const old = queue.depth?.old;
-      const after = queue.depth?.new;
-      if (old) {
-        sums.old = (sums.old ?? 0) + (old.ready ?? 0);
-        sums.unacked = (sums.unacked ?? 0) + (old.unacked ?? 0);
-        sums.consumersOld = (sums.consumersOld ?? 0) + (old.consumers ?? 0);
+      const [old, unacked, consumersOld, fresh, consumersNew] = queue.depth;
+      if (old !== null) {
+        sums.old += old;
+        sums.unacked += unacked;
+        sums.consumersOld += consumersOld;
       }
-      if (after) {
-        sums.new = (sums.new ?? 0) + (after.ready ?? 0);
-        sums.consumersNew = (sums.consumersNew ?? 0) + (after.consumers ?? 0);
+      if (fresh !== null) {
+        sums.new += fresh;
+        sums.consumersNew += consumersNew;
       }
     }
     this.sums = sums;
@@ -125,9 +140,13 @@ export class Model {
   }
 }
 
-function prepare(queue) {
-  queue.haystack = `${queue.name} ${queue.target ?? ""} ${queue.route} ${queue.state} ${queue.why ?? ""}`.toLowerCase();
-  queue.seenAt ??= Date.now();
+const haystack = (queue) => `${queue.name} ${queue.target ?? ""} ${queue.route} ${queue.state} ${queue.why ?? ""}`.toLowerCase();
+
+// What the daemon makes of a whole queue for a list of them (bridge/web/differences.py).
+function rowOf(queue) {
+  const { name, target, route, paused, state, why, drained, next, rate, planned, gate } = queue;
+  const shut = gate ? (gate.find((check) => !check.ok)?.text ?? "") : null;
+  return { name, target, route, paused, state, why, drained, next, rate, depth: depths(queue), planned: Boolean(planned), shut };
 }
 
 // One sentence on what waits, where the daemon has none of its own.

@@ -1,11 +1,11 @@
 // The middle: one queue, or all together. What flows, what can be asked, how it was lately, and what it waits for.
 
-import { byId, chip, draw, el, icon, mark, pairs, say, show } from "./dom.js";
+import { bar, byId, chip, draw, el, icon, mark, pairs, say, show, stretch } from "./dom.js";
 import { Chart } from "./chart.js";
 import { flowPicture } from "./flow.js";
 import { clock, count, duration, millis, plural, rate } from "./format.js";
 import { History } from "./history.js";
-import { inRate, newReady, oldReady, outRate } from "./model.js";
+import { depths, inRate, outRate } from "./model.js";
 import { DUE, ORDER, VERBS, stateOf } from "./words.js";
 
 //: Seconds that charts show.
@@ -45,6 +45,7 @@ export class Panel {
     });
     this.spans = el("div", { class: "spans", role: "group", "aria-label": "Time shown" }, SPANS.map(([seconds, label]) => el("button", { type: "button", class: "quiet", "aria-pressed": String(seconds === this.span), onclick: (event) => this.setSpan(seconds, event.currentTarget) }, label)));
     this.due = el("div", { class: "due" });
+    this.histogram = new Due(this.due);
     this.gate = el("div", { class: "gate" });
     this.waits = el("div", { class: "waits" });
     byId("panel").append(
@@ -58,7 +59,11 @@ export class Panel {
       el("div", { class: "charts" }, this.depth.node, this.rates.node),
       el("div", { class: "under" }, this.gate, this.due, this.waits),
     );
-    new ResizeObserver(() => this.picture()).observe(this.svg);
+    new ResizeObserver(([entry]) => {
+      this.width = entry.contentRect.width;
+      this.unit = parseFloat(getComputedStyle(this.svg).fontSize) / 14;
+      this.picture();
+    }).observe(this.svg);
   }
 
   setSpan(seconds, pressed) {
@@ -72,27 +77,26 @@ export class Panel {
     this.name = name;
     this.converted = [];
     this.keys = {};
+    this.asked = null;
     this.history.of(name);
-    this.update(null);
+    this.update();
     this.charts();
   }
 
+  // Everything of the queue that is open, or its row until that has come; null for all together.
   get queue() {
-    return this.name === null ? null : (this.model.queues.get(this.name) ?? null);
+    if (this.name === null) return null;
+    return this.model.open?.name === this.name ? this.model.open : (this.model.queues.get(this.name) ?? null);
   }
 
-  // changed: names of the queues with news, null where everything may have some.
-  update(changed) {
+  update() {
     if (this.model.top === null) return;
-    if (this.name !== null && this.queue === null) return this.back();
-    const news = changed === null || (this.name === null ? true : changed.has(this.name));
-    if (news) {
-      this.head();
-      this.picture();
-      this.buttons();
-      this.figures();
-      this.rest();
-    }
+    if (this.name !== null && !this.model.queues.has(this.name)) return this.back();
+    this.head();
+    this.picture();
+    this.buttons();
+    this.figures();
+    this.rest();
     if (this.history.note()) this.charts();
   }
 
@@ -120,27 +124,28 @@ export class Panel {
     });
     const since = queue.since ? ` · for ${duration((Date.parse(model.top.now ?? new Date()) - Date.parse(queue.since)) / 1000)}` : "";
     const by = queue.by ? ` · set by ${queue.by}${queue.changed_at ? ` at ${clock(queue.changed_at)}` : ""}${queue.reason ? `: ${queue.reason}` : ""}` : "";
-    const planned = queue.planned ? ` · planned: ${queue.planned.verb} waits ${queue.planned.waits_for ?? ""}${queue.planned.refused ? ` (refused so far: ${queue.planned.refused})` : ""}` : "";
+    const planned = queue.planned?.verb ? ` · planned: ${queue.planned.verb} waits ${queue.planned.waits_for ?? ""}${queue.planned.refused ? ` (refused so far: ${queue.planned.refused})` : ""}` : "";
     say(this.why, `${queue.why || (queue.state === "moving" ? "moving" : queue.state)}${since}${by}${planned}`);
     show(this.why, true);
   }
 
   picture() {
     const { queue, model } = this;
-    if (model.top === null) return;
+    if (model.top === null || !this.width) return;
     const { sums, totals } = model;
     const inline = model.top.layout === "inline";
     const ladderRate = this.ladderRate((queue ?? totals).converted ?? 0);
+    const [old, unacked, oldConsumers, fresh, newConsumers] = queue ? depths(queue) : [];
     const what = queue
       ? {
           route: queue.route,
           paused: queue.paused,
           moving: queue.state === "moving",
-          old: oldReady(queue),
-          unacked: queue.depth?.old?.unacked ?? null,
-          oldConsumers: queue.depth?.old?.consumers ?? null,
-          new: newReady(queue),
-          newConsumers: queue.depth?.new?.consumers ?? null,
+          old,
+          unacked,
+          oldConsumers,
+          new: fresh,
+          newConsumers,
           inFlight: queue.in_flight,
           ladder: queue.ladder?.waiting ?? null,
           outRate: outRate(queue) ?? 0,
@@ -159,7 +164,7 @@ export class Panel {
           ladder: totals.ladder?.waiting ?? model.top.ladder?.messages ?? null,
           outRate: outRate(totals) ?? 0,
         };
-    flowPicture(this.svg, { ...what, inline, ladderRate });
+    flowPicture(this.svg, { ...what, inline, ladderRate }, this.width, this.unit);
     mark(this.svg, "aria-label", `Old queue ${count(what.old)} ready, bridge ${count(what.inFlight)} in flight, new queue ${count(what.new)} ready, ladder ${count(what.ladder)}; moved ${rate(what.outRate)}`);
   }
 
@@ -180,7 +185,10 @@ export class Panel {
 
   buttons() {
     const { model } = this;
-    const among = this.name !== null ? [this.queue] : model.filtered ? model.order : [...model.queues.values()];
+    const asked = `${this.name} ${model.asks} ${model.filtered ? `${model.words} ${model.state} ${model.order.length}` : ""}`;
+    if (this.asked === asked) return;
+    this.asked = asked;
+    const among = this.name !== null ? [model.queues.get(this.name)] : model.filtered ? model.order : [...model.queues.values()];
     const offered = new Map();
     for (const queue of among) for (const verb of queue.next ?? []) offered.set(verb, (offered.get(verb) ?? 0) + 1);
     if (among.length) offered.set("rate", among.length);
@@ -218,7 +226,7 @@ export class Panel {
       ["May run twice", count(one.possible_duplicates)],
       ["Brought back", count(queue ? queue.back?.brought_back : one.back?.brought_back)],
       ["Books", balance(queue ? queue.books : this.model.top.books)],
-      ...(queue ? [["Limit", queue.limit === null ? "none" : rate(queue.limit)]] : []),
+      ...(queue ? [["Limit", queue.limit === undefined ? "–" : queue.limit === null ? "none" : rate(queue.limit)]] : []),
     ];
     if (this.rows !== rows.length) {
       this.rows = rows.length;
@@ -233,7 +241,7 @@ export class Panel {
   rest() {
     const { queue } = this;
     const due = (queue ?? this.model.totals).due ?? null;
-    this.once("due", [due], () => this.due.replaceChildren(...dueBars(due)));
+    this.histogram.set(due);
     const gate = queue?.gate ?? null;
     this.once("gate", [gate, queue?.name], () => {
       this.gate.replaceChildren(...(gate?.length ? [el("h3", {}, "Gate"), gateRows(gate)] : []));
@@ -276,14 +284,25 @@ export function gateRows(gate) {
   );
 }
 
-function dueBars(due) {
-  const head = el("h3", {}, "Due when converted");
-  if (due === null || due === undefined) return [head, el("p", { class: "muted" }, "not known")];
-  const most = Math.max(1, ...DUE.map(([key]) => due[key] ?? 0));
-  const rows = DUE.map(([key, label]) => {
-    const value = due[key] ?? 0;
-    const bar = draw("svg", { class: "bar-plot", "aria-hidden": "true", viewBox: "0 0 100 10", preserveAspectRatio: "none" }, draw("rect", { width: value ? Math.max(1, (100 * value) / most) : 0, height: 10 }));
-    return el("tr", {}, el("th", { scope: "row" }, label), el("td", { class: "plot" }, bar), el("td", { class: "number" }, count(value)));
-  });
-  return [head, el("table", { class: "bars" }, el("caption", { class: "hidden-text" }, "Tasks by how long they had to wait when they were converted"), el("tbody", {}, rows))];
+// Tasks by how long they had to wait; its rows are made once.
+class Due {
+  constructor(box) {
+    this.unknown = el("p", { class: "muted" }, "not known");
+    this.rows = DUE.map(([key, label]) => ({ key, bar: bar(0, 1), number: el("td", { class: "number" }), label }));
+    const rows = this.rows.map(({ label, bar: plot, number }) => el("tr", {}, el("th", { scope: "row" }, label), el("td", { class: "plot" }, plot), number));
+    this.table = el("table", { class: "bars" }, el("caption", { class: "hidden-text" }, "Tasks by how long they had to wait when they were converted"), el("tbody", {}, rows));
+    box.append(el("h3", {}, "Due when converted"), this.unknown, this.table);
+  }
+
+  set(due) {
+    const known = due !== null && due !== undefined;
+    show(this.unknown, !known);
+    show(this.table, known);
+    if (!known) return;
+    const most = Math.max(1, ...DUE.map(([key]) => due[key] ?? 0));
+    for (const row of this.rows) {
+      say(row.number, count(due[row.key] ?? 0));
+      stretch(row.bar, due[row.key] ?? 0, most);
+    }
+  }
 }

@@ -38,6 +38,8 @@ function measured(name, act) {
 function select(name) {
   bridgePage.selected = name;
   document.body.dataset.view = name === null ? "all" : "queue";
+  if (model.open?.name !== name) model.open = null;
+  live.open(name);
   list.select(name);
   panel.open(name);
   aside.open(name);
@@ -68,7 +70,7 @@ const live = new Live({
       list.render(true);
       const name = named();
       if (before !== model.top.since || name !== bridgePage.selected) select(name);
-      else panel.update(null);
+      else panel.update();
       aside.update();
     });
     aside.check(false);
@@ -76,20 +78,26 @@ const live = new Live({
   change: (text) => {
     if (model.top === null) return;
     measured("change", () => {
-      const changed = model.apply(JSON.parse(text));
+      model.apply(JSON.parse(text));
       const anew = model.arrange();
       head.update();
-      if (anew || changed.size) list.renderStates();
+      list.renderStates();
       list.render(anew);
-      panel.update(changed);
+      panel.update();
       aside.update();
     });
+  },
+  queue: (text) => {
+    const part = JSON.parse(text);
+    if (model.open?.name !== part.name) model.open = part;
+    else Object.assign(model.open, part);
+    if (bridgePage.selected === part.name) panel.update();
   },
   health: (health) => head.health(health),
 });
 
 list.onfilter = () => {
-  if (bridgePage.selected === null) panel.update(null);
+  if (bridgePage.selected === null) panel.update();
 };
 
 window.addEventListener("hashchange", () => {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from bridge.web.differences import change
+from bridge.web.differences import around, listed, rows
 
 BEFORE: dict[str, Any] = {
     "now": "12:00:00",
@@ -17,6 +17,10 @@ BEFORE: dict[str, Any] = {
         {"name": "b", "moved": 0, "depth": {"old": {"ready": 0, "age_s": 0.2}, "new": None}},
     ],
 }
+
+
+def change(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return {**around(before, after), **listed(before["queues"], after["queues"])}
 
 
 def after(**changed: Any) -> dict[str, Any]:
@@ -60,3 +64,40 @@ def test_what_comes_and_goes_is_told() -> None:
     assert told["queues"] == [{"name": "c", "moved": 0}]
     assert told["gone"] == ["b"]
     assert told["top"] == {"old_side": None}
+
+
+def test_a_row_is_what_a_list_shows_of_a_queue() -> None:
+    queue = {
+        "name": "a",
+        "target": "a2",
+        "route": "quorum",
+        "paused": False,
+        "state": "moving",
+        "why": "",
+        "drained": False,
+        "next": ["legacy"],
+        "rate": 3.5,
+        "moved": 17,
+        "planned": {"verb": "legacy"},
+        "depth": {"old": {"ready": 1, "unacked": 2, "consumers": 3, "age_s": 4}, "new": None},
+        "gate": [{"check": "one", "ok": True, "text": "fine"}, {"check": "two", "ok": False, "text": "no workers"}],
+    }
+    assert rows({"queues": [queue]}) == [
+        {
+            "name": "a",
+            "target": "a2",
+            "route": "quorum",
+            "paused": False,
+            "state": "moving",
+            "why": "",
+            "drained": False,
+            "next": ["legacy"],
+            "rate": 3.5,
+            "depth": [1, 2, 3, None, None],
+            "planned": True,
+            "shut": "no workers",
+        }
+    ]
+    open_gate = {**queue, "gate": queue["gate"][:1], "planned": None}
+    assert [(row["shut"], row["planned"]) for row in rows({"queues": [open_gate]})] == [("", False)]
+    assert rows({"queues": [{"name": "new"}]})[0]["shut"] is None

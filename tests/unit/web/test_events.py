@@ -131,3 +131,22 @@ def test_a_look_that_fails_ends_the_streams(events: Events, status: Status, capl
         events.open()
     status.fault = None
     assert read(events.open())[0] == "status"
+
+
+def test_a_page_is_told_rows_and_the_whole_of_the_queue_that_it_has_open(events: Events) -> None:
+    page, program = events.open(rows=True, queue="mail"), events.open()
+    first = next(page).decode().removeprefix("retry: 2000\n\n").split("\n\n")
+    assert [event.partition("\n")[0] for event in first] == ["event: status", "event: queue", ""]
+    told = json.loads(first[0].partition("data: ")[2])
+    assert "moved" not in told["queues"][0]
+    assert told["queues"][0]["depth"] == [None] * 5
+    assert json.loads(first[1].partition("data: ")[2]) == {"name": "mail", "moved": 1}
+    second = next(page).decode().split("\n\n")
+    assert json.loads(second[0].partition("data: ")[2])["queues"] == []
+    assert json.loads(second[1].partition("data: ")[2]) == {"name": "mail", "moved": 2}
+    # One that is not in scope, or no more, is nothing.
+    other = events.open(rows=True, queue="none")
+    assert read(other)[0] == "status"
+    assert read(other)[0] == "change"
+    read(program)
+    assert read(program)[1]["queues"] == [{"name": "mail", "moved": 2}]
