@@ -221,25 +221,30 @@ class Ending:
         reads_it = self._layout is Layout.TAKEOVER
         moving = reads_it and subscription.state == "moving" and subscription.route is not Route.REVERSE
         named = 0 if old is None else sum(one.ours for one in old.consumers)
-        seen = Seen(
+        fault, counted, quiet = "", None, None
+        if depth is None:
+            fault = self._unset if self._old is None else self.depths.old_side.fault or "the queue is not there"
+        else:
+            # Inline, what we take is another queue's: only what the broker counts tells.
+            taken = subscription.counts.taken if reads_it else 0
+            count = self._quiet.get(name)
+            if count is None:
+                count = self._quiet[name] = _Count(depth.published, taken, now)
+            count.look(depth.published, taken, now)
+            quiet = Quiet(now - count.since, count.seen, depth.published is not None or moving)
+            counted = Counted(depth.ready, depth.unacked, depth.consumers, depth.age(now))
+        return Seen(
             name,
             subscription.route,
             subscription.paused,
             subscription.in_flight,
             max(named, int(moving)) if reads_it else 0,
-            old=old,
-            old_age=0.0 if old is None else max(0.0, time.time() - old.at.timestamp()),
+            counted,
+            fault,
+            quiet,
+            old,
+            0.0 if old is None else max(0.0, time.time() - old.at.timestamp()),
         )
-        if depth is None:
-            fault = self._unset if self._old is None else self.depths.old_side.fault or "the queue is not there"
-            return replace(seen, fault=fault)
-        # Inline, what we take is another queue's: only what the broker counts tells.
-        taken = subscription.counts.taken if reads_it else 0
-        count = self._quiet.setdefault(name, _Count(depth.published, taken, now))
-        count.look(depth.published, taken, now)
-        known = depth.published is not None or moving
-        quiet = Quiet(now - count.since, count.seen, known)
-        return replace(seen, counted=Counted(depth.ready, depth.unacked, depth.consumers, depth.age(now)), quiet=quiet)
 
     # -- what others ask
     # ----------------------------------------------------------------------------------------------------

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Final
 
 from bridge.core.counts import NUMBERS, Counts
 
 #: Gaps that are kept; each is the end of a process that did not end by itself.
 MOST_GAPS: Final = 100
+#: All numbers of the counts at once.
+_numbers = attrgetter(*NUMBERS)
 #: What is saved beside the counts.
 _IN_FLIGHT = "in_flight"
 
@@ -94,7 +97,7 @@ def total(every: Iterable[Books]) -> Books:
 def dump(counts: Counts, in_flight: int) -> dict[str, int]:
     """What of a queue is to be saved."""
     # Not `asdict`, which copies: this is done for every queue at every change.
-    return {**{name: getattr(counts, name) for name in NUMBERS}, _IN_FLIGHT: in_flight}
+    return {**dict(zip(NUMBERS, _numbers(counts), strict=True)), _IN_FLIGHT: in_flight}
 
 
 def carry_over(counts: Counts, saved: Mapping[str, object]) -> None:

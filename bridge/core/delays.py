@@ -67,7 +67,8 @@ class Waiting:
 
     def dump(self, now: float) -> list[tuple[int, int]]:
         """When they are due (epoch seconds) and how many: a pair for each power of two of seconds that are left."""
-        self.count(now)
+        if not self.count(now):
+            return []
         merged: dict[int, tuple[int, float]] = {}
         for tasks, total in self._bins.values():
             level = int(total / tasks - now).bit_length()
