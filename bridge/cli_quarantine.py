@@ -139,6 +139,7 @@ def redrive(
 
     Exit code 1 when one could not be sent: it stays where it is.
     """
+    from bridge.progress import counted
     from bridge.quarantine_stock import redrive, selected, take_stock, to_send
     from bridge.republish import Republisher
 
@@ -151,8 +152,8 @@ def redrive(
             _warn(stock)
         if dry_run or not chosen:
             return _would(chosen, f"to the {to}", {"dry_run": dry_run, "to": to}, as_json)
-        with Republisher(config, to=to) as by:
-            outcome = redrive(queue, chosen, stock, by)
+        with Republisher(config, to=to) as by, counted(len(chosen), quiet=as_json) as tell:
+            outcome = redrive(queue, chosen, stock, by, lambda tried: tell(tried, f"{tried} of {len(chosen)} sent"))
     return _told(outcome, chosen, f"sent to the {to}", {"dry_run": False, "to": to}, as_json)
 
 
@@ -176,6 +177,7 @@ def export_messages(
     as_json: bool,
 ) -> int:
     """Write messages to files in FOLDER, as those of export.folder are."""
+    from bridge.progress import counted
     from bridge.quarantine_stock import selected, store, take_stock
 
     _some(ids, every, queues, reasons)
@@ -187,7 +189,15 @@ def export_messages(
         chosen = [each for each in selected(stock, ids, queues, reasons) if each.file is None or not same]
         if not as_json:
             _warn(stock)
-        outcome = store(queue, chosen, stock, folder, remove=remove)
+        with counted(len(chosen), quiet=as_json) as tell:
+            outcome = store(
+                queue,
+                chosen,
+                stock,
+                folder,
+                remove=remove,
+                tell=lambda tried: tell(tried, f"{tried} of {len(chosen)} written"),
+            )
     return _told(outcome, chosen, f"written to {folder}", {"to": str(folder), "removed": remove}, as_json)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from bridge.cli_shared import loaded, print_json
 from bridge.errors import Exit, Refused, Unreachable
 
 if TYPE_CHECKING:
+    from bridge.progress import Tell
     from bridge.replay import Book, Wanted
 
 #: Rows of the table for people; --json has all.
@@ -92,10 +92,11 @@ def replay(
     logs.set_up("error", "text")
 
     def walk(wanted: Wanted, *, dry_run: bool) -> Book:
+        from bridge.progress import counted
         from bridge.replay import replay as walked
 
-        with _progress(as_json) as tell:
-            return walked(config, wanted, to=to, dry_run=dry_run, tell=tell)
+        with counted(1.0, quiet=as_json) as tell:
+            return walked(config, wanted, to=to, dry_run=dry_run, tell=_telling(tell))
 
     if not dry_run and not yes:
         if not sys.stdin.isatty() or as_json:
@@ -153,23 +154,13 @@ def _show(book: Book, to: str) -> None:
             click.echo(f"hint: {book.fault.hint}", err=True)
 
 
-@contextlib.contextmanager
-def _progress(silent: bool) -> Iterator[Callable[[Book], None]]:
-    """A line on a terminal that says how far it is; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+def _telling(tell: Tell) -> Callable[[Book], None]:
+    """How far it is in the time that the copies span."""
 
-    console = Console(stderr=True)
-    columns = (BarColumn(20), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as line:
-        task = line.add_task("reading", total=1.0)
+    def told(book: Book) -> None:
+        if book.first is not None and book.at is not None:
+            span = max(1.0, time.time() - book.first)
+            words = f"{book.read} read, {book.matched} matched, {book.published} published"
+            tell((book.at - book.first) / span, words)
 
-        def tell(book: Book) -> None:
-            if book.first is not None and book.at is not None:
-                # How far in the time that the copies span.
-                span = max(1.0, time.time() - book.first)
-                done = min(1.0, (book.at - book.first) / span)
-                words = f"{book.read} read, {book.matched} matched, {book.published} published"
-                line.update(task, completed=done, description=words)
-
-        yield tell
+    return told

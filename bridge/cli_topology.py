@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ import click
 from bridge import cli_sizing
 from bridge.cli_shared import loaded, print_json
 from bridge.core.celery_settings import NEWEST, RELEASES
-from bridge.core.plan import Plan, Step
+from bridge.core.plan import Plan
 from bridge.errors import Exit
 
 
@@ -81,13 +80,14 @@ def apply(file: str | None, as_json: bool, dry_run: bool) -> int:
     """
     from bridge.applying import carry_out, survey, target_api
     from bridge.management import Recorder
+    from bridge.progress import counted
 
     config = loaded(file)
     seen = survey(config)
     found = seen.plan(config.instance)
     changes = Recorder() if dry_run else target_api(config)
-    with _progress(len(found.steps), as_json) as tell:
-        outcome = carry_out(found, changes, seen.target.permissions, tell)
+    with counted(len(found.steps), quiet=as_json) as tell:
+        outcome = carry_out(found, changes, seen.target.permissions, lambda step, number: tell(number, step.sentence))
     if as_json:
         print_json({"dry_run": dry_run, **outcome.as_json()})
         return outcome.exit_code
@@ -143,19 +143,6 @@ def permissions(file: str | None, as_json: bool, reverse: bool) -> None:
         ]
         click.echo(f"# {title}; for the HTTP API the tag {grant.tag}")
         click.echo(shlex.join(words))
-
-
-@contextlib.contextmanager
-def _progress(total: int, silent: bool) -> Iterator[Callable[[Step, int], None]]:
-    """A line on a terminal that says which step is being made; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (MofNCompleteColumn(), BarColumn(20), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as line:
-        task = line.add_task("", total=total)
-        yield lambda step, number: line.update(task, completed=number, description=step.sentence)
 
 
 def _told(found: Plan) -> Iterator[str]:

@@ -94,6 +94,10 @@ class Stock:
         return dict(Counter(each.reason for each in self.found).most_common())
 
 
+def _silent(tried: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of the messages that were to leave."""
@@ -103,6 +107,16 @@ class Outcome:
     failed: list[tuple[Found, str]] = field(default_factory=list)
     #: What ended it before all were tried.
     fault: BridgeError | None = None
+    #: Called with how many were tried, when there is one more.
+    tell: Callable[[int], None] = _silent
+
+    def add(self, found: Found, why: str | None) -> None:
+        """One more was tried: None is that it is safe, else why it stays."""
+        if why is None:
+            self.done += 1
+        else:
+            self.failed.append((found, why))
+        self.tell(self.done + len(self.failed))
 
 
 class Publishes(Protocol):
@@ -198,7 +212,9 @@ def show(queue: QuarantineQueue, found: Found) -> Shown:
     return shown
 
 
-def redrive(queue: QuarantineQueue, chosen: Iterable[Found], among: Stock, by: Publishes) -> Outcome:
+def redrive(
+    queue: QuarantineQueue, chosen: Iterable[Found], among: Stock, by: Publishes, tell: Callable[[int], None] = _silent
+) -> Outcome:
     """Send messages on, and take each out when it is safe there.
 
     Args:
@@ -206,6 +222,7 @@ def redrive(queue: QuarantineQueue, chosen: Iterable[Found], among: Stock, by: P
         chosen: the messages.
         among: the stock they are of.
         by: sends them.
+        tell: called with how many were tried.
     """
 
     def send(found: Found, header: bytes, body: bytes, done: Callable[[str | None], None]) -> None:
@@ -214,10 +231,18 @@ def redrive(queue: QuarantineQueue, chosen: Iterable[Found], among: Stock, by: P
         else:
             done("which queue it is for is not known: it was not put here by the bridge")
 
-    return _leave(queue, list(chosen), among, send, lambda: by.flush(LAST_ANSWERS), remove=True)
+    return _leave(queue, list(chosen), among, send, lambda: by.flush(LAST_ANSWERS), Outcome(tell=tell), remove=True)
 
 
-def store(queue: QuarantineQueue, chosen: Iterable[Found], among: Stock, folder: Path, *, remove: bool) -> Outcome:
+def store(
+    queue: QuarantineQueue,
+    chosen: Iterable[Found],
+    among: Stock,
+    folder: Path,
+    *,
+    remove: bool,
+    tell: Callable[[int], None] = _silent,
+) -> Outcome:
     """Write messages to files of a folder, and take each out, if asked to, when the disk has it.
 
     Args:
@@ -226,6 +251,7 @@ def store(queue: QuarantineQueue, chosen: Iterable[Found], among: Stock, folder:
         among: the stock they are of.
         folder: where the files are written.
         remove: whether they are taken out.
+        tell: called with how many were tried.
     """
     number = 0
 
@@ -235,7 +261,7 @@ def store(queue: QuarantineQueue, chosen: Iterable[Found], among: Stock, folder:
         export.store(folder, found.queue, found.reason, number, header, body)
         done(None)
 
-    return _leave(queue, list(chosen), among, write, lambda: None, remove=remove)
+    return _leave(queue, list(chosen), among, write, lambda: None, Outcome(tell=tell), remove=remove)
 
 
 # -- on the way out
@@ -246,9 +272,15 @@ _Send = Callable[[Found, bytes, bytes, Callable[[str | None], None]], None]
 
 
 def _leave(
-    queue: QuarantineQueue, chosen: list[Found], among: Stock, send: _Send, settle: Callable[[], None], *, remove: bool
+    queue: QuarantineQueue,
+    chosen: list[Found],
+    among: Stock,
+    send: _Send,
+    settle: Callable[[], None],
+    outcome: Outcome,
+    *,
+    remove: bool,
 ) -> Outcome:
-    outcome = Outcome()
     try:
         stored = [each for each in chosen if each.file is None]
         if stored:
@@ -264,12 +296,9 @@ def _leave(
 
 def _leave_file(found: Found, exported: Exported, send: _Send, outcome: Outcome, remove: bool) -> None:
     def done(text: str | None) -> None:
-        if text is not None:
-            outcome.failed.append((found, text))
-            return
-        if remove:
+        if text is None and remove:
             exported.remove()
-        outcome.done += 1
+        outcome.add(found, text)
 
     send(found, exported.header, exported.body(), done)
 
@@ -352,12 +381,9 @@ class _Leaving:
         def done(text: str | None) -> None:
             self._held -= message.size
             self._under_way -= 1
-            if text is not None:
-                self._outcome.failed.append((found, text))
-                return
-            if self._remove:
+            if text is None and self._remove:
                 look.ack(message)
-            self._outcome.done += 1
+            self._outcome.add(found, text)
 
         self._under_way += 1
         self._send(found, message.header, bytes(message.body), done)

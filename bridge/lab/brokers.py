@@ -17,15 +17,15 @@ from bridge.lab import docker, guard, ports
 from bridge.lab.cluster import READY_SECONDS, Backend, Cluster, Node
 from bridge.lab.packages import Packages
 from bridge.lab.process import Process
-from bridge.lab.progress import silent
 from bridge.lab.releases import release
 from bridge.lab.roots import check_possible
 from bridge.lab.state import ClusterState, LabState, NodeState, SideState, Store, all_states, locked
+from bridge.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.lab.progress import Progress
+    from bridge.progress import Progress
 
 __all__ = ["Brokers", "Cluster", "Lab", "Node", "Side", "Wanted"]
 

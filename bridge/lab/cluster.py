@@ -13,8 +13,8 @@ from bridge.lab.deadline import until
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bridge.lab.progress import Progress
     from bridge.lab.state import ClusterState, NodeState, Store
+    from bridge.progress import Progress
 
 #: Seconds that a node may take until it accepts clients: 5 alone, more when several start on a busy machine.
 READY_SECONDS = 180.0

@@ -77,7 +77,7 @@ def lab() -> None:
 def up(old: str, new: str, nodes: int, same_broker: bool, name: str, as_json: bool) -> int:
     """Bring brokers up and print their addresses; they stay until `bridge lab down`."""
     from bridge.lab.brokers import Lab
-    from bridge.lab.progress import reporter
+    from bridge.progress import reporter
 
     with reporter() as progress:
         found = Lab.up(name, old, new, nodes=nodes, same_broker=same_broker, progress=progress)

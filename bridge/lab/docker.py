@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-    from bridge.lab.progress import Progress
     from bridge.lab.state import ClusterState, LabState, NodeState, Store
+    from bridge.progress import Progress
 
 _SOCKET = "unix:///var/run/docker.sock"
 _LABEL = "bridge.lab"

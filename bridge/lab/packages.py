@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.lab.process import Process
-    from bridge.lab.progress import Progress
     from bridge.lab.state import ClusterState, LabState, NodeState, Store
+    from bridge.progress import Progress
 
 #: Where the node's own folder appears inside its root.
 _HOME = "/var/lib/rabbitmq"

@@ -32,12 +32,12 @@ from bridge.lab.crew import Crew, Member, pause_until
 from bridge.lab.deadline import until
 from bridge.lab.depths import Depths
 from bridge.lab.producers import Orders
-from bridge.lab.progress import Progress
 from bridge.lab.quiet import quiet_moment
 from bridge.lab.records import Truth
 from bridge.lab.report import Books, Moments, Report, measure
 from bridge.lab.scratch import Scratch
 from bridge.lab.subject import COMMAND, Sample, Subject, speed
+from bridge.progress import Progress
 
 #: `q1` is the last word of `a.q1`: Celery's own binding for delayed tasks, `#.q1`, catches those of `a.q1` too.
 BULK = ("q1", "a.q1", "reports.daily", "thumbs")

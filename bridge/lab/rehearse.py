@@ -21,8 +21,8 @@ from bridge.lab.commands import broker_options
 
 if TYPE_CHECKING:
     from bridge.lab.brokers import Lab
-    from bridge.lab.progress import Progress
     from bridge.lab.report import Report
+    from bridge.progress import Progress
 
 #: Options that choose brokers: when none is named, a lab that is up is used as it is.
 _CHOOSING = ("old", "new", "nodes", "same_broker")
@@ -69,8 +69,8 @@ def rehearse(
     """
     from rich.console import Console
 
-    from bridge.lab.progress import reporter
     from bridge.lab.report import show
+    from bridge.progress import reporter
 
     folder = Path(tempfile.mkdtemp(prefix="bridge-rehearsal-"))
     wanted = {"old": old, "new": new, "nodes": nodes, "same_broker": same_broker}

@@ -26,8 +26,8 @@ from bridge.lab.releases import release
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from bridge.lab.progress import Progress
     from bridge.lab.releases import Release
+    from bridge.progress import Progress
 
 #: Lines of a failed program's output that an error shows.
 LAST_LINES = 15

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from bridge.errors import BridgeError, Exit, redact
-from bridge.lab.progress import reporter
+from bridge.progress import reporter
 from tests.bench import page as pages
 from tests.bench.report import Report, kept
 from tests.bench.studies import STUDIES

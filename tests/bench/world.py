@@ -13,7 +13,7 @@ from tests.support.brokers import Vhosts, World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.lab.progress import Progress
+    from bridge.progress import Progress
 
 __all__ = ["ONE_BROKER", "TARGETS", "THREE_NODES", "WORLDS", "World", "brought_up", "fresh"]
 

@@ -15,9 +15,9 @@ import pytest
 
 from bridge.lab.brokers import Lab
 from bridge.lab.deadline import until
-from bridge.lab.progress import silent
 from bridge.lab.rehearsal import Plan, Rehearsal
 from bridge.lab.report import LADDER
+from bridge.progress import silent
 from tests.support.brokers import need_brokers
 
 if TYPE_CHECKING:

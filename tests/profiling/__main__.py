@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from bridge.errors import BridgeError, Exit, LabError, redact
-from bridge.lab.progress import reporter
+from bridge.progress import reporter
 from tests.bench.load import DAY, KIB, Load
 from tests.bench.world import WORLDS, brought_up
 from tests.guard.shapes import SHAPES

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from bridge.lab.cluster import Ended
-from bridge.lab.progress import Progress
+from bridge.progress import Progress
 
 
 @dataclass

@@ -21,8 +21,8 @@ from bridge.errors import LabError
 from bridge.lab import docker as under_test
 from bridge.lab.cluster import Ended
 from bridge.lab.docker import Containers
-from bridge.lab.progress import silent
 from bridge.lab.state import ClusterState, LabState, NodeState, Store, locked
+from bridge.progress import silent
 
 OLD, NEW = "rabbit@old-1", "rabbit@new-1"
 

@@ -14,8 +14,8 @@ from bridge.lab import packages as under_test
 from bridge.lab.deadline import until
 from bridge.lab.packages import Packages
 from bridge.lab.process import MARK, marked, spawn
-from bridge.lab.progress import silent
 from bridge.lab.state import ClusterState, LabState, NodeState, Store, locked
+from bridge.progress import silent
 
 #: Prints its arguments and environment where the node's console goes; the first word decides how it goes on.
 UNSHARE = """#!/bin/sh

@@ -14,7 +14,7 @@ from bridge.errors import LabError
 from bridge.lab import roots
 from bridge.lab.deadline import until
 from bridge.lab.process import MARK
-from bridge.lab.progress import silent
+from bridge.progress import silent
 
 #: Plays `unshare ... debootstrap ... SUITE TARGET MIRROR SCRIPT` (and `unshare ... true`).
 UNSHARE = """#!/bin/sh

@@ -1,20 +1,28 @@
-"""What the lab is doing, told while it does it: a table that moves on a terminal, plain lines elsewhere."""
+"""What a long command is doing, told while it does it, on standard error: never among its answer.
+
+1. Where steps have names and no number, `reporter`: a table that moves on a terminal, plain lines elsewhere.
+2. Where there is a number, `counted`: a bar on a terminal. Elsewhere a line every quarter of a minute, so that a short
+   command says nothing.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     from rich.console import RenderableType
 
 #: Seconds between two plain lines of one subject while its step stays the same.
 LINE_EVERY = 15.0
+#: Is told how far it is and what it is at.
+Tell = Callable[[float, str], None]
 
 
 class Progress(Protocol):
@@ -56,12 +64,17 @@ class Lines:
 
 
 class Live:
-    """A table on the terminal: subject, step, seconds; gone when the work is done."""
+    """A table on the terminal: subject, step, seconds; gone when the work is done.
 
-    def __init__(self) -> None:
+    Args:
+        title: of the table.
+    """
+
+    def __init__(self, title: str = "lab") -> None:
         from rich.console import Console
         from rich.live import Live as RichLive
 
+        self._title = title
         self._begun = time.monotonic()
         self._rows: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -91,7 +104,7 @@ class Live:
         def parts() -> Iterator[RenderableType]:
             with self._lock:
                 rows = list(self._rows.items())
-            yield Spinner("dots", Text(f"lab, {time.monotonic() - self._begun:.0f} s"))
+            yield Spinner("dots", Text(f"{self._title}, {time.monotonic() - self._begun:.0f} s"))
             for subject, step in rows:
                 yield Text(f"  {subject}: {step}", overflow="ellipsis", no_wrap=True)
 
@@ -101,3 +114,41 @@ class Live:
 def reporter() -> Lines | Live:
     """Return what suits stderr: the moving table on a terminal, lines elsewhere."""
     return Live() if sys.stderr.isatty() else Lines()
+
+
+@contextmanager
+def counted(total: float, *, quiet: bool = False) -> Iterator[Tell]:
+    """Tell how far something is that has an end.
+
+    Args:
+        total: what the number is at the end.
+        quiet: nothing is told: the answer is for programs.
+    """
+    if quiet:
+        yield lambda _done, _words: None
+        return
+    if not sys.stderr.isatty():
+        yield _seldom(total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(20), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("", total=total)
+        yield lambda done, words: shown.update(task, completed=done, description=words)
+
+
+def _seldom(total: float) -> Tell:
+    """Prints a line when the last one, or the beginning, is long ago."""
+    begun = printed = time.monotonic()
+
+    def tell(done: float, words: str) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if now - printed >= LINE_EVERY:
+            printed = now
+            share = min(1.0, done / total) if total else 1.0
+            print(f"{now - begun:5.0f} s  {share:4.0%}  {words}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return tell

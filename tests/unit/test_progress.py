@@ -8,8 +8,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from bridge.lab import progress
-from bridge.lab.progress import Lines, Live, reporter, silent
+from bridge import progress
+from bridge.progress import Lines, Live, counted, reporter, silent
 
 
 def test_lines_tell_a_step_once(capsys: pytest.CaptureFixture[str]):
@@ -56,3 +56,37 @@ def test_the_terminal_decides(monkeypatch: pytest.MonkeyPatch):
 def test_silence(capsys: pytest.CaptureFixture[str]):
     silent("a", "b")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_short_count_says_nothing_and_a_long_one_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with counted(4) as tell:
+        tell(1, "one of four")
+        assert capsys.readouterr() == ("", "")
+        monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+        tell(2, "two of four")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.split() == "0 s 50% two of four".split()
+
+
+def test_nothing_is_told_beside_an_answer_for_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    with counted(4, quiet=True) as tell:
+        tell(1, "one of four")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_has_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with counted(4) as tell:
+        tell(2, "two of four")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "50%" in printed.err
+    assert "two of four" in printed.err
