@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 #: Changes that are kept and shown.
@@ -42,7 +43,8 @@ class Change:
 
     def as_json(self) -> dict[str, str]:
         """The change as JSON has it."""
-        return {**asdict(self), "at": self.at.isoformat(timespec="seconds")}
+        # Not `asdict`, which copies: this is done for all that are kept at every look at the status and every save.
+        return {**dict(zip(_NAMES, _values(self), strict=True)), "at": self.at.isoformat(timespec="seconds")}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Change:
@@ -53,6 +55,10 @@ class Change:
         """
         words = {field.name: str(given[field.name]) for field in fields(cls) if field.name != "at"}
         return cls(at=datetime.fromisoformat(given["at"]), **words)
+
+
+_NAMES = [field.name for field in fields(Change)]
+_values = attrgetter(*_NAMES)
 
 
 class Journal:
