@@ -13,7 +13,7 @@ from kombu.transport.native_delayed_delivery import (
     declare_native_delayed_delivery_exchanges_and_queues,
 )
 
-from bridge.core.ladder import DELIVERY_EXCHANGE, PREFIX
+from bridge.core.ladder import DELIVERY_EXCHANGE, ENTRY_PREFIX, PREFIX
 
 if TYPE_CHECKING:
     from bridge.lab.brokers import Side
@@ -42,7 +42,7 @@ def ask(side: Side, what: str) -> list[dict[str, Any]]:
 
 
 def ladder_of(side: Side) -> Ladder:
-    """All of the ladder that the API shows, but for ways out of it."""
+    """All of the ladder that the API shows, but for ways out of it and for ours into it."""
     declared = {
         kind: [
             {name: one[name] for name in _DECLARED if name in one}
@@ -54,7 +54,7 @@ def ladder_of(side: Side) -> Ladder:
     declared["bindings"] = [
         {name: value for name, value in one.items() if name != "vhost"}
         for one in ask(side, "bindings")
-        if one["destination"].startswith(PREFIX)
+        if one["destination"].startswith(PREFIX) and not one["source"].startswith(ENTRY_PREFIX)
     ]
     return {kind: sorted(found, key=str) for kind, found in declared.items()}
 
