@@ -118,13 +118,13 @@ metrics: $(STAMP)
 # On real brokers. Most tests wait for a second to pass, so several files run beside each other, each with brokers of its own; what breaks
 # brokers runs two at a time, and what measures times runs alone.
 real: brokers
-	$(BIN)/pytest tests/functional tests/e2e -m "not long and not alone" -n 3 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests/functional tests/e2e tests/docs -m "not long and not alone" -n 3 --dist loadfile $(ARGS)
 	$(BIN)/pytest tests/faults -m "not long" -n 2 --dist load $(ARGS)
 	exec $(BIN)/pytest tests/e2e -m "not long and alone" $(ARGS)
 
 # What `real` leaves out: the same tests in more worlds, and the slower faults, as tests.
 long: brokers
-	exec $(BIN)/pytest tests/functional tests/e2e tests/faults -m long $(ARGS)
+	exec $(BIN)/pytest tests/functional tests/e2e tests/faults tests/docs -m long $(ARGS)
 
 test: brokers
 	$(MAKE) --no-print-directory lint

@@ -11,7 +11,7 @@ from tests.docs.markdown import DOCS
 from tests.docs.walk import File, Shell, Typed, walk
 from tests.support.brokers import Vhosts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(300)]
 
 QUEUES = ("mail", "reports")
 TASKS = """\
@@ -45,6 +45,7 @@ BY_HAND = {
     "export CREDENTIALS_DIRECTORY=/etc/bridge/credentials": "",
     "systemctl start celery-new": f"BROKER=$NEW_AMQP SETTINGS=celery_quorum {WORKER.format('new')}",
     "systemctl enable --now bridge": "bridge run > bridge.log 2>&1 &",
+    "bridge status --watch=60 >> night.log": "bridge status --watch=60 >> night.log &",
     "systemctl stop celery-old": "kill $(cat old.pid)",
     "systemctl restart shop": "kill $SHOP; BROKER=$NEW_AMQP SETTINGS=celery_quorum python tasks.py > shop2.log 2>&1 &",
     "bridge certify && rabbitmqctl delete_vhost shop": "",

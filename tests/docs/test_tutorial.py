@@ -10,7 +10,7 @@ from bridge.lab.ports import free
 from tests.docs.markdown import DOCS
 from tests.docs.walk import Shell, walk
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 #: The shell has the path already, and nobody looks at a terminal.
 BY_HAND = dict.fromkeys(("make setup", 'export PATH="$PWD/.venv/bin:$PATH"', "bridge status --watch"), "")
