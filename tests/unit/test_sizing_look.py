@@ -116,7 +116,7 @@ def test_a_daemon_that_is_measured() -> None:
     found = sized(config(), seen(few, queue("quiet"), queue("new")), {}, Assumptions(), said)
     assert found.basis.name == "measured"
     # A tenth of its messages went into the ladder, so the same rate is a little more of the limit.
-    assert found.assumed.speed == pytest.approx(0.5 * (1 + 0.1 * (sizing.LADDER_COST_BEFORE_4_3 - 1)))
+    assert found.assumed.speed == pytest.approx(0.5 * (1 + 0.1 * (sizing.LADDER_COST - 1)))
     assert found.assumed.eta_shares == (("mail", 0.1),)
     assert found.facts.limits == ("all queues together 5000/s", '"mail" 40/s')
     assert found.estimate.queues[0].rate == pytest.approx(half)

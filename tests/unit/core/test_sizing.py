@@ -68,14 +68,14 @@ def test_a_line_bounds_whatever_the_basis_says() -> None:
     assert found == Seconds(10.0, 10.0, 10.0)
 
 
-def test_eta_version_and_backup_cost_more() -> None:
+def test_eta_and_backup_cost_more() -> None:
     def rate(**more: object) -> float:
         return estimate([backlog(1000)], EXACT, Assumptions(**more)).rate  # type: ignore[arg-type]  # by keyword
 
     due = rate()
     assert due / rate(eta_share=1.0) == pytest.approx(sizing.LADDER_COST)
     for before in ((3, 13, 7), (4, 0, 5)):
-        assert due / rate(eta_share=1.0, version=before) == pytest.approx(sizing.LADDER_COST_BEFORE_4_3)
+        assert rate(eta_share=1.0, version=before) == pytest.approx(rate(eta_share=1.0))
     assert due / rate(eta_share=0.5) == pytest.approx((1 + sizing.LADDER_COST) / 2)
     assert due / rate(backup=True) == pytest.approx(sizing.BACKUP_COST)
     assert rate(eta_shares=(("mail", 1.0),)) == pytest.approx(rate(eta_share=1.0))
