@@ -9,12 +9,15 @@ import getpass
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bridge.cli_shared import admin_socket, print_json
 from bridge.errors import BridgeError, Exit
+
+if TYPE_CHECKING:
+    from bridge.cli_wait import Waited
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 #: What `*` stands for in answers and in the journal.
@@ -33,6 +36,25 @@ _BACKLOG = click.option(
     metavar="N",
     help="Not before at most N messages are ready in the old queue.",
 )
+
+
+def _seconds(_ctx: click.Context, _option: click.Parameter, given: str | None) -> float | None:
+    from bridge.units import parse_duration
+
+    try:
+        return None if given is None else float(parse_duration(given))
+    except ValueError:
+        raise click.BadParameter(f"found {given!r}; allowed: such as 90s, 10m or 2h") from None
+
+
+def _waiting(command: _F) -> _F:
+    """The options of verbs whose end can be waited for."""
+    for option in (
+        click.option("--timeout", callback=_seconds, metavar="TIME", help="With --wait: at most so long, such as 10m."),
+        click.option("--wait", is_flag=True, help="Until what waits is moved, too; exit code 1 where it will not be."),
+    ):
+        command = option(command)
+    return command
 
 
 def _common(command: _F) -> _F:
@@ -54,6 +76,7 @@ def _common(command: _F) -> _F:
 @_FORCE
 @_AT
 @_BACKLOG
+@_waiting
 @click.pass_obj
 def cutover(file: str | None, /, **given: Any) -> int:
     """Send everything to the target from now on, each queue through its gate."""
@@ -101,6 +124,7 @@ def legacy(file: str | None, /, **given: Any) -> int:
 @click.command()
 @_common
 @click.option("--reverse", is_flag=True, help="Bring back what waits on the target, the ladder's ETA tasks too.")
+@_waiting
 @click.pass_obj
 def rollback(file: str | None, /, reverse: bool, **given: Any) -> int:
     """Go back to the old workers; with --reverse, bring back what still waits on the target."""
@@ -184,6 +208,7 @@ def _ask(name: str, file: str | None, given: Mapping[str, Any], **more: Any) -> 
     from bridge.admin_client import post
     from bridge.instants import show_instant
 
+    _check_wait(given)
     body, due = _body(given), _due(given.get("at"))
     body |= more | ({} if due is None else {"at": due.isoformat()})
     socket = admin_socket(file, given["socket"])
@@ -194,15 +219,38 @@ def _ask(name: str, file: str | None, given: Mapping[str, Any], **more: Any) -> 
             raise
         print_json({"error": str(fault), "hint": fault.hint})
         return fault.exit_code
-    if given["as_json"]:
-        print_json({"answers": answers})
-    else:
+    refused = any(answer["outcome"] == "refused" for answer in answers)
+    if not given["as_json"]:
         if due is not None:
             click.echo(f"at {show_instant(due, datetime.now(UTC))}:")
         for answer in answers:
             click.echo(answer_line(answer))
         _tell_sum(answers)
-    return Exit.REFUSED if any(answer["outcome"] == "refused" for answer in answers) else Exit.DONE
+    waited = _wait(socket, answers, given) if given.get("wait") else None
+    if given["as_json"]:
+        print_json({"answers": answers} | ({} if waited is None else {"waited": waited.as_json()}))
+    return Exit.REFUSED if refused or (waited is not None and waited.exit_code) else Exit.DONE
+
+
+def _check_wait(given: Mapping[str, Any]) -> None:
+    if given.get("wait"):
+        for name in ("at", "when_backlog", "dry_run"):
+            if given.get(name) not in (None, False):
+                raise click.UsageError(f"--wait and --{name.replace('_', '-')} exclude each other")
+    elif given.get("timeout") is not None:
+        raise click.UsageError("--timeout goes with --wait")
+
+
+def _wait(socket: str, answers: list[dict[str, Any]], given: Mapping[str, Any]) -> Waited:
+    """Wait for the queues that were not refused."""
+    from bridge import cli_wait
+    from bridge.admin_client import fetch_status
+
+    goals = {answer["queue"]: answer["route"] for answer in answers if answer["outcome"] in ("done", "unchanged")}
+    waited = cli_wait.wait(goals, lambda: fetch_status(socket), given["timeout"], quiet=given["as_json"])
+    if not given["as_json"]:
+        cli_wait.tell(waited, given["timeout"])
+    return waited
 
 
 def _body(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""The table of metrics as a page of the documentation: `python -m bridge.metrics_reference` prints it."""
+"""The table of metrics as a page of the documentation."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 from bridge.metrics import TABLE, Metric
@@ -55,7 +54,3 @@ def _row(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     cells = (name, prometheus, metric.kind, labels, metric.unit, metric.total, metric.meaning)
     return f"| {' | '.join(cells)} |\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

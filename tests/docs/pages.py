@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge import config_reference, route_page
+from bridge import config_reference, metrics_reference, route_page
 from bridge.core import translate
 from bridge.core.check import table
 from tests.docs import cli_page, error_page
@@ -21,6 +21,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_page.page,
     "reference/config.md": config_reference.reference,
     "reference/errors.md": error_page.page,
+    "reference/metrics.md": metrics_reference.reference,
 }
 
 

@@ -104,6 +104,26 @@ def test_a_watch_outlives_the_daemon(vhosts: Vhosts, tmp_path: Path):
     assert "Traceback" not in terminal.printed
 
 
+@pytest.mark.long
+def test_a_verb_is_waited_for(vhosts: Vhosts, tmp_path: Path):
+    def bridge(*words: str) -> str:
+        command = [sys.executable, "-m", "bridge", "-c", str(daemon.file), *words, "--wait", "--timeout", "2m"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
+        old.classic("mail")
+        new.quorum("mail")
+        old.publish("mail", range(500))
+        with running(takeover(vhosts, tmp_path), tmp_path) as daemon:
+            assert "through after " in bridge("cutover", "mail")
+            assert (old.ready("mail"), new.ready("mail")) == (0, 500)
+            assert "through after " in bridge("rollback", "mail", "--reverse")
+            assert until(lambda: (old.ready("mail"), new.ready("mail")) == (500, 0), 5)
+            assert "through after " in bridge("rollback", "mail")
+
+
 @pytest.mark.skipif(
     not os.environ.get("BRIDGE_SCREENSHOTS"), reason="`make screenshots` makes the pictures of the docs"
 )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge.core.counts import Counts
 from bridge.metrics import TABLE, Metric
-from bridge.metrics_reference import reference
 from tests.support.statuses import queue, status
 
 BY_NAME = {metric.name: metric for metric in TABLE}
@@ -84,10 +82,3 @@ def test_a_gate_with_one_check_that_fails_is_not_open() -> None:
     checks = [{"check": "queue", "ok": True}, {"check": "workers", "ok": False}]
     assert read("gate_ok", queue("mail", gate=checks)) == {(): 0.0}
     assert read("gate_ok", queue("mail", gate=None)) == {}
-
-
-def test_the_reference_is_current() -> None:
-    page = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
-    assert page.read_text() == reference(), (
-        "run: .venv/bin/python -m bridge.metrics_reference > docs/reference/metrics.md"
-    )

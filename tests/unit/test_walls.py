@@ -62,7 +62,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/ladder_back.py": "tests/e2e/test_reverse.py",
     "bridge/ladder_whole.py": "tests/functional/test_delayed.py",
     "bridge/ladder_look.py": "tests/e2e/test_reverse.py",
-    "bridge/metrics_reference.py": "tests/unit/test_metrics.py",
+    "bridge/metrics_reference.py": "tests/unit/test_docs.py",
     "bridge/status_rows.py": "tests/unit/test_status_view.py",
     "bridge/settling.py": "tests/e2e/test_reverse.py",
     "bridge/queue_look.py": "tests/e2e/test_reverse.py",
