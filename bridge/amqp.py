@@ -382,7 +382,7 @@ class Channel:
             lambda _channel, method, _properties, _body: tell(f"{method.reply_text} ({method.reply_code})")
         )
 
-    def publish(self, queue: str, body: bytes) -> None:
+    def publish(self, queue: str, body: bytes, exchange: str = "") -> None:
         """Publish a persistent message into a queue, `mandatory`, past the fast path and without waiting.
 
         Raises:
@@ -390,7 +390,7 @@ class Channel:
         """
         if not self._channel.is_open:
             raise self.error or Unreachable(f"{self.name}: the connection is being closed")
-        self._channel.basic_publish("", queue, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
+        self._channel.basic_publish(exchange, queue, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
 
     def ack(self, tag: int) -> None:
         """Ack one message, without waiting; when the channel is closed, it goes back, and that is that."""

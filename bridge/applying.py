@@ -132,6 +132,7 @@ def wanted_rights(config: Config, *, reverse: bool = False) -> Grants:
         whole,
         config.instance,
         config.backup_side,
+        config.probe_queue,
         inline=config.legacy is not None,
         reverse=reverse,
     )

@@ -75,6 +75,7 @@ def look(file: str, config: Config, say: Say) -> World:
             priority=config.relay.priority,
             cap_priority=config.eta.cap_priority == "auto",
             backup=config.backup_side,
+            probe=config.probe_queue,
             legacy=None if config.legacy is None else _legacy(config, config.legacy, pairs, say),
         )
     finally:
@@ -102,7 +103,7 @@ def _places(broker: Broker) -> set[tuple[str, int]]:
 def _probes(config: Config, vhosts: dict[str, Vhost], pairs: tuple[Pair, ...], target: Management, say: Say) -> Probes:
     seen = vhosts["target"]
     names = [(pair.source.name, pair.target) for pair in pairs]
-    needed = rights.needed(names, config.instance, config.backup_side)
+    needed = rights.needed(names, config.instance, config.backup_side, config.probe_queue)
     chosen = rights.to_try(needed, {name: vhost.permissions for name, vhost in vhosts.items()})
     taking = not any(node.memory_alarm or node.disk_alarm for node in seen.nodes)
     tried: list[Trial] = []

@@ -35,6 +35,7 @@ from bridge.config_sections import (
     Hooks,
     Log,
     Metrics,
+    Probe,
     Queues,
     Relay,
     Throttle,
@@ -95,6 +96,8 @@ class Config(Section):
     """Messages that no broker would take."""
     metrics: Metrics = Metrics()
     """Numbers for the outside."""
+    probe: Probe | None = None
+    """A message of the bridge's own over the whole way, timed; absent: none."""
     watchdog: Annotated[int, PATIENCE] = 30
     """How long the daemon's loop may stand still until the daemon ends itself, to be started anew."""
     log: Log = Log()
@@ -109,6 +112,13 @@ class Config(Section):
     def backup_side(self) -> str | None:
         """The side that keeps the backup stream; None without one."""
         return None if self.backup is None else self.backup.on.value
+
+    @property
+    def probe_queue(self) -> str:
+        """The queue of the probe on both sides; empty without one."""
+        if self.probe is None:
+            return ""
+        return self.probe.queue or ("bridge.probe" if self.instance == "main" else f"bridge.probe.{self.instance}")
 
     def wants(self, queue: str) -> bool:
         """Whether the source queue of that name is in scope: included, and not excluded."""

@@ -201,6 +201,10 @@ AGE = text_of("a time such as 7d, 12h or 30m", _parse_age, show=show_duration)
 PERIOD = text_of("a time such as 5m or 90s, from 1s to 7d", _parse_period, show=show_duration)
 _WAIT = text_of("a time such as 10s or 2m, from 1s to 1h", _parse_wait, show=show_duration)
 PATIENCE = text_of("a time such as 30s or 2m, from 5s to 1h", _parse_patience, show=show_duration)
+_PROBE = text_of(
+    "bridge.probe, or bridge.probe. and letters, digits, and any of _ . - behind it",
+    _matching(r"bridge\.probe(\.[A-Za-z0-9_.-]{1,64})?"),
+)
 _TOKEN = text_of(
     "at least 16 characters: visible ASCII, no space", _parse_token, secret=True, writeOnly=True, format="password"
 )
@@ -450,6 +454,15 @@ class Metrics(Section):
         if self.tags and self.format is not StatsdFormat.DOGSTATSD:
             raise unfit("tags: together with format: dogstatsd", why="tags: with plain statsd, which has none")
         return self
+
+
+class Probe(Section):
+    """A message of the bridge's own that is sent over the whole way, again and again, and its time taken."""
+
+    every: Annotated[int, _WAIT] = 30
+    """Seconds between two of them."""
+    queue: Annotated[str, _PROBE] | None = None
+    """Its queue on both sides; `bridge.probe` if absent, with the name of an instance other than `main` behind it."""
 
 
 class Log(Section):

@@ -63,6 +63,7 @@ from bridge.web.doors import Doors
 
 if TYPE_CHECKING:
     from bridge.backup import Stream
+    from bridge.round_trip import RoundTrip
 
 log = logging.getLogger("bridge.daemon")
 
@@ -197,6 +198,8 @@ class Daemon:
         self.standing.on_change = lambda: self.commands.put((Command.LOOK, ""))
         self.standing.on_active = self._became_active
         self.links.told(self._woken, self.discovery.wake_numbers)
+        self.round_trip = self._round_trip(shared)
+        self.control.more.append(lambda: {"probe": None if self.round_trip is None else self.round_trip.status()})
 
     def _link(self, kind: Kind, apart: bool) -> Link:
         """The connections of one kind of way: those of all queues, or of one queue alone."""
@@ -233,6 +236,17 @@ class Daemon:
         from bridge.backup import Stream
 
         return Stream(connection, settings)
+
+    def _round_trip(self, shared: Shared) -> RoundTrip | None:
+        """What measures the whole way, if it is to be measured."""
+        probe = self.config.probe
+        if probe is None:
+            return None
+        from bridge.round_trip import RoundTrip
+
+        made = RoundTrip(self.config, probe.every, self.links, self.discovery, shared, lambda: self.standing.active)
+        self.health.contradiction = made.contradiction
+        return made
 
     def run(self) -> int:
         """Start, serve commands, stop."""
@@ -287,6 +301,8 @@ class Daemon:
         gevent.spawn(self._every, "drained", LOOK, self._while_active(self.ending.look), unhurried=True)
         if self.old_side is not None:
             gevent.spawn(self._every, "old side", old_side.LOOK, self._while_active(self.old_side.look), unhurried=True)
+        if self.round_trip is not None:
+            gevent.spawn(self._every, "probe", self.round_trip.every, self.round_trip.look, unhurried=True)
         gevent.spawn(self.ladder_back.run)
         gevent.spawn(
             self._every, "gate looks", gate_looks.EVERY, self._while_active(self.control.gates.look), unhurried=True

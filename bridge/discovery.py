@@ -25,8 +25,8 @@ from bridge.terms import Share, Terms
 log = logging.getLogger("bridge.discovery")
 
 #: Each queue has a channel number of its own, the same on all connections; below are those of the ladder, of the
-#: quarantine and of the state.
-FIRST_NUMBER = CHANNEL + 3
+#: quarantine, of the state and of the probe.
+FIRST_NUMBER = CHANNEL + 5
 
 
 class Discovery:
@@ -149,6 +149,12 @@ class Discovery:
                 if subscription.route is not Route.LEGACY:
                     subscription.begun.wait()
 
+    def beside(self, subscription: Subscription) -> None:
+        """Run a subscription that is none of the queues in scope: woken, suspended and ended as they are."""
+        self._numbers[subscription.number] = subscription
+        subscription.suspend(*self._suspended)
+        gevent.spawn(subscription.run)
+
     def wake(self) -> None:
         """Something changed for all."""
         for subscription in self._numbers.values():
@@ -189,7 +195,10 @@ class Discovery:
         Raises:
             ConfigError: with the settings that may not change.
         """
-        fixed = ("source", "target", "legacy", "instance", "admin", "metrics", "export", "backup", "celery", "watchdog")
+        fixed = (
+            *("source", "target", "legacy", "instance", "admin", "metrics", "export", "backup", "celery"),
+            *("probe", "watchdog"),
+        )
         faults = [
             Fault(name, "changed", "the value that the daemon was started with; restart it to change this")
             for name in fixed

@@ -27,7 +27,7 @@ from gevent.pool import Pool
 
 from bridge.amqp import Channel, ChannelClosed, Connection
 from bridge.core import copies, ladder
-from bridge.core.rights import DEFAULT_EXCHANGE, Right
+from bridge.core.rights import DEFAULT_EXCHANGE, PROBE, Right
 from bridge.core.topology import Trial
 from bridge.management import Management
 
@@ -126,7 +126,7 @@ def trials(connection: Connection, rights: Iterable[Right], *, taking: bool, que
 
 def _attempt(channel: _Asking, right: Right, queue: str | None) -> Trial:
     # The ladder's last exchange has no queue of its own.
-    writable = _BEHIND.get(right.name, queue)
+    writable = right.name if right.name.startswith(PROBE) else _BEHIND.get(right.name, queue)
     requests: Mapping[tuple[str, str], Callable[[], None]] = {
         ("read", "queue"): lambda: channel.consume_nothing(right.name),
         ("configure", "queue"): lambda: channel.declare_nothing(right.name),

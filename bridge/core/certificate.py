@@ -16,6 +16,7 @@ from bridge.core import ladder
 from bridge.core.audit import Drained, consuming, holding, listed, publishing
 from bridge.core.books import Books, Gap, balanced, total
 from bridge.core.old_side import OldSide
+from bridge.core.rights import PROBE
 from bridge.core.route import Layout
 from bridge.core.scope import left_alone
 from bridge.core.topology import Queue
@@ -289,6 +290,8 @@ def _queues(facts: Facts) -> Iterator[Condition]:
         for name, what in (("scope", "the queues of the old vhost"), ("unacked", "what is unacked in the old vhost")):
             yield _unseen(name, what, facts.fault)
         return
+    # The probe's is neither in scope nor anybody's: a message of our own passes through it.
+    queues = {name: queue for name, queue in queues.items() if not name.startswith(PROBE)}
     outside = {name: queue for name, queue in sorted(queues.items()) if name not in facts.scope}
     yield _scope(facts, outside)
     yield from _replies(facts, outside)

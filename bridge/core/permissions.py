@@ -66,6 +66,7 @@ def grants(
     plan: Plan,
     instance: str,
     backup: str | None = None,
+    probe: str = "",
     *,
     inline: bool = False,
     reverse: bool = False,
@@ -79,12 +80,13 @@ def grants(
         plan: for a target on which nothing is yet: what is there already needs no right.
         instance: of the bridge.
         backup: side of the backup stream; None: there is none.
+        probe: queue of the probe; empty: there is none.
         inline: there is a legacy side.
         reverse: tasks are to be brought back as well.
     """
     listed = list(pairs)
     both = [(pair.source.name, pair.target) for pair in listed]
-    rights = [*needed(both, instance, backup), *(of_reverse(both, inline=inline) if reverse else ())]
+    rights = [*needed(both, instance, backup, probe), *(of_reverse(both, inline=inline) if reverse else ())]
     same = {pair.source.name for pair in listed if pair.target == pair.source.name}
     scope = {pair.source.name for pair in listed}
     names = set(every)

@@ -17,6 +17,9 @@ from bridge.core.topology import Permissions, Trial
 #: What RabbitMQ's permissions call the default exchange.
 DEFAULT_EXCHANGE = "amq.default"
 
+#: The probe's queues, and the exchange before the one on the source, are called this; or this, a dot and a name.
+PROBE = "bridge.probe"
+
 #: Exchange and queue of the quarantine.
 QUARANTINE = "bridge.quarantine"
 
@@ -31,6 +34,7 @@ OWN = "keep the bridge's own queues"
 COPY = "send copies to the backup stream"
 BACKUP = "make the backup stream"
 REPLAY = "read the backup stream"
+MEASURE = "send the probe"
 HAND_OVER = "send to the old workers"
 BRING_BACK = "bring tasks back"
 
@@ -66,15 +70,19 @@ def own_queues(instance: str) -> tuple[str, ...]:
     return (f"bridge.control.{instance}", QUARANTINE)
 
 
-def needed(pairs: Iterable[tuple[str, str]], instance: str, backup: str | None = None) -> tuple[Right, ...]:
+def needed(
+    pairs: Iterable[tuple[str, str]], instance: str, backup: str | None = None, probe: str = ""
+) -> tuple[Right, ...]:
     """Every right for moving from a source queue to its target queue.
 
     Args:
         pairs: their names.
         instance: names the control queue.
         backup: side of the backup stream; None: there is none.
+        probe: queue of the probe; empty: there is none.
     """
     found = [*_needed(tuple(pairs), instance), *(_of_backup(backup) if backup is not None else ())]
+    found += _of_probe(probe) if probe else ()
     return tuple(dict.fromkeys(found))
 
 
@@ -108,6 +116,14 @@ def _of_backup(side: str) -> Iterator[Right]:
     yield Right(side, "write", "queue", copies.EXCHANGE, COPY)
     yield Right(side, "read", "exchange", copies.EXCHANGE, COPY)
     yield Right(side, "read", "queue", copies.EXCHANGE, REPLAY)
+
+
+def _of_probe(queue: str) -> Iterator[Right]:
+    """On the source exchange and queue have the same name."""
+    for right in ("configure", "write", "read"):
+        yield Right("source", right, "exchange", queue, MEASURE)
+        yield Right("source", right, "queue", queue, MEASURE)
+        yield Right("target", right, "queue", queue, MEASURE)
 
 
 def _needed(pairs: tuple[tuple[str, str], ...], instance: str) -> Iterator[Right]:

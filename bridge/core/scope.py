@@ -9,13 +9,15 @@ import re
 
 from bridge.core.topology import Queue
 
+#: Before the names of the bridge's own queues and exchanges.
+OWN = "bridge."
+
 _NEVER = (
     (re.compile(r"\.pidbox$"), "Celery's remote control (pidbox)"),
     (re.compile(r"^celeryev\."), "Celery's events"),
     (re.compile(r"^bcast\."), "a Broadcast copy of one worker"),
     (re.compile(r"^amq\."), "named by the broker"),
     (re.compile(r"(^|_)celery_delayed_([0-9]|1[0-9]|2[0-7])$"), "a level of the ladder: its messages are timers"),
-    (re.compile(r"^bridge\."), "the bridge's own"),
     (re.compile(r"^mqtt-subscription-"), "an MQTT subscription"),
     (re.compile(r"^federation: "), "a federation link"),
 )
@@ -31,6 +33,8 @@ def left_alone(queue: Queue, *, named: bool) -> str | None:
         queue: what the broker says of it.
         named: it stands in `queues.include` by its full name.
     """
+    if queue.name.startswith(OWN):
+        return "the bridge's own"
     if queue.type != "classic":
         return f"a {queue.type} queue: only classic queues are moved"
     if queue.exclusive:

@@ -157,6 +157,7 @@ def messy(stage: Stage) -> None:
             "include": ["*", "gone", "temporary"],
             "settings": [{"match": "share", "target": "shared"}, {"match": "amq", "target": "amq.mail"}],
         },
+        "probe": {},
     }
 
 

@@ -54,6 +54,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "permission-entry", "messy", 'target user "{user}"', "no configure, and no exchanges of ours before the ladder"
     ),
+    Row("permission-probe", "messy", 'target user "{user}"', "no configure, and a probe is to be sent"),
     Row("not-looked-at", "clean", 'target vhost "{new}"', "messages are never taken to be looked at"),
     # The old queues
     Row("queue-vanished", "messy", 'queue "gone"', "a name in queues.include that no queue has"),

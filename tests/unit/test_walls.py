@@ -41,6 +41,7 @@ COVERED_BY: dict[str, str] = {
     "bridge/way.py": "tests/e2e/test_takeover.py",
     "bridge/state.py": "tests/functional/test_state.py",
     "bridge/standing.py": "tests/faults/test_standby.py",
+    "bridge/round_trip.py": "tests/e2e/test_round_trip.py",
     "bridge/session.py": "tests/e2e/test_takeover.py",
     "bridge/outflow.py": "tests/e2e/test_takeover.py",
     "bridge/two_sides.py": "tests/e2e/test_inline.py",

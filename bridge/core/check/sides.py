@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bridge.core import ladder
 from bridge.core.check.finding import Found, dotted, listed, size
 from bridge.core.check.world import World
-from bridge.core.rights import BACKUP, ENTER, LADDER, OWN, Right, Verdict, judge, needed, own_queues
+from bridge.core.rights import BACKUP, ENTER, LADDER, MEASURE, OWN, Right, Verdict, judge, needed, own_queues
 from bridge.core.topology import Vhost
 from bridge.core.translate import effective
 
@@ -185,6 +185,8 @@ def transient_queues(world: World) -> Iterator[Found]:
 
 #: Purposes that a right serves only as long as something is not there yet.
 _MAKING = frozenset({LADDER, OWN, BACKUP})
+#: Findings of purposes without which everything moves all the same.
+_LESS_GRAVE = {ENTER: "permission-entry", MEASURE: "permission-probe"}
 
 
 def rights(world: World) -> Iterator[Found]:
@@ -194,7 +196,7 @@ def rights(world: World) -> Iterator[Found]:
     if world.probes is None:
         return
     known = {side: vhost.permissions for side, vhost in world.sides()}
-    needs = needed(((pair.source.name, pair.target) for pair in world.pairs), world.instance, world.backup)
+    needs = needed(((p.source.name, p.target) for p in world.pairs), world.instance, world.backup, world.probe)
     refused: dict[tuple[str, str, str, str], list[Verdict]] = {}
     unsure: dict[str, list[Verdict]] = {}
     for verdict in judge(needs, known, world.probes.trials):
@@ -202,7 +204,7 @@ def rights(world: World) -> Iterator[Found]:
         if verdict.granted is False:
             vhost = world.target if right.side == "target" else world.source
             made = right.purpose in _MAKING and _exists(vhost, right)
-            kind = "permission-configure" if made else "permission-entry" if right.purpose == ENTER else "permission"
+            kind = "permission-configure" if made else _LESS_GRAVE.get(right.purpose, "permission")
             refused.setdefault((kind, right.side, right.right, right.purpose), []).append(verdict)
         elif verdict.granted is None:
             unsure.setdefault(right.side, []).append(verdict)

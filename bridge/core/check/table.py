@@ -102,6 +102,12 @@ _SIDES = (
         r"Grant configure, write and read on `bridge\.delayed\..*`, or leave it: nothing else depends on them.",
     ),
     Kind(
+        *("permission-probe", _W, "The bridge cannot send its probe"),
+        "Everything moves without it; how long a message takes from end to end is not measured.",
+        "Grant configure, write and read on the probe's queue on both sides, and on the exchange of its name on the "
+        "source; or leave `probe:` out.",
+    ),
+    Kind(
         *("not-looked-at", _N, "Something could not be looked at"),
         "Nothing is said about it: neither that it is well nor that it is not.",
         "Give the API's user the tag `monitoring` and rights on the vhost, then check again.",

@@ -76,6 +76,7 @@ class World:
         priority: our consumer priority on the source.
         cap_priority: whether the priority of ETA messages is capped where the target needs it.
         backup: the side that is to keep the backup stream; None: there is none.
+        probe: queue of the probe; empty: there is none.
         legacy: the third side of the inline layout; None in the other.
     """
 
@@ -92,6 +93,7 @@ class World:
     priority: int = 1000
     cap_priority: bool = True
     backup: str | None = None
+    probe: str = ""
     legacy: LegacySide | None = None
 
     def couples(self) -> Iterator[Couple]:

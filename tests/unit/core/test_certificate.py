@@ -192,6 +192,14 @@ def test_what_hinders_nothing_is_a_note(name: str, changed: dict[str, object], n
     assert certified(certificate(facts))
 
 
+def test_the_probe_passes_by() -> None:
+    passing = queue("bridge.probe", ready=1, unacked=1, arguments={"x-expires": 86400000})
+    received = (Received("bridge.probe", 1.0),)
+    plain = certificate(FINISHED)
+    assert certificate(replace(FINISHED, queues=queues(passing), received=received)) == plain
+    assert certified(plain)
+
+
 def test_exchanges_that_workers_use_among_themselves_do_not_count() -> None:
     received = tuple(
         Received(name, 1.0) for name in ("celeryev", "celery.pidbox", "reply.celery.pidbox", "bridge.backup")

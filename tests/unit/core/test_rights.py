@@ -60,6 +60,16 @@ def test_what_a_backup_needs_on_its_side(side: str):
     assert without < found
 
 
+def test_what_a_probe_needs_on_both_sides():
+    without, found = set(needed(PAIRS, "main")), set(needed(PAIRS, "main", probe="bridge.probe.b"))
+    assert {(r.side, r.right, r.kind, r.name, r.purpose) for r in found - without} == {
+        (side, right, kind, "bridge.probe.b", rights.MEASURE)
+        for side, kind in (("source", "exchange"), ("source", "queue"), ("target", "queue"))
+        for right in ("configure", "write", "read")
+    }
+    assert without < found
+
+
 def test_two_queues_with_one_target_need_it_once():
     found = needed([("a", "all"), ("b", "all")], "main")
     assert len(found) == len(set(found))

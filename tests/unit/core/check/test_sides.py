@@ -170,6 +170,12 @@ CASES = [
         'target user "bridge": no configure on "bridge.delayed.0", "bridge.delayed.1", ',
         target(permissions=ALL),
     ),
+    Case(
+        "permission-probe",
+        target(dataclasses.replace(WORLD, probe="bridge.probe"), permissions=Permissions("b", "^(?!bridge.p)", "", "")),
+        'target user "b": no configure on "bridge.probe", needed to send the probe',
+        target(permissions=ALL),
+    ),
     Case("not-looked-at", source(unknown=("nodes: 403",)), 'source vhost "chost": nodes: 403'),
     Case("not-looked-at", dataclasses.replace(WORLD, probes=None), "nothing was tried over AMQP"),
     Case("not-looked-at", tried(unknown=("no connection",)), 'target vhost "qhost": no connection'),
