@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update metrics profile real long test bench faults soak clean
+.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update metrics profile real long test bench faults soak screenshots clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -147,6 +147,10 @@ faults: brokers
 soak: brokers
 	$(BIN)/pytest -q tests/soak
 	exec $(BIN)/python -m tests.soak --minutes 30 --seed 1 $(ARGS)
+
+# The pictures of the docs, from real daemons on real brokers.
+screenshots: brokers
+	BRIDGE_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_watch.py -k picture
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist

@@ -60,7 +60,7 @@ def show_number(value: float | None) -> str:
             return f"{shown:.0f}{name}" if shown >= 100 else f"{shown:.1f}{name}"
     if value == int(value):
         return f"{int(value)}"
-    return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{value:.1f}".removesuffix(".0") if abs(value) < 100 else f"{value:.0f}"
 
 
 def rate(status: Mapping[str, Any], way: str, window: str = "10s") -> float | None:
@@ -259,15 +259,26 @@ def _grave(queue: _Queue) -> Iterator[str]:
         yield f"at most {show_rate(queue['limit'])}"
     if queue.get("state") == "moving" and at(queue, "finish", "grows"):
         yield str(at(queue, "finish", "why"))
-    if queue.get("route") == "quorum" and (waits_for := queue.get("waits_for")) and not queue.get("drained"):
-        others = f" and {len(waits_for) - 1} more" if len(waits_for) > 1 else ""
-        yield f"not drained: {waits_for[0]}{others}"
+    if (missing := _not_drained(queue)) and not _depth("old", queue):
+        yield missing
+
+
+def _not_drained(queue: _Queue) -> str:
+    """What the old side is not finished for, by name."""
+    waits_for = queue.get("waits_for")
+    if queue.get("route") != "quorum" or not waits_for or queue.get("drained"):
+        return ""
+    others = f" and {len(waits_for) - 1} more" if len(waits_for) > 1 else ""
+    return f"not drained: {waits_for[0]}{others}"
 
 
 def _light(queue: _Queue) -> Iterator[str]:
     """What may be left out where there is no room for it."""
     if queue.get("why") and queue.get("state") == "idle":
         yield queue["why"]
+    # While messages are ready there, the column says it.
+    if (missing := _not_drained(queue)) and _depth("old", queue):
+        yield missing
     if queue.get("by") and queue.get("changed_at"):
         yield f"by {queue['by']}, {_clock(queue['changed_at'])}"
 

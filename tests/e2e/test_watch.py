@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pty
 import re
@@ -10,8 +11,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -133,28 +136,35 @@ def test_the_picture_of_the_docs(vhosts: Vhosts, tmp_path: Path):
     with Peer(vhosts.old.amqp) as old, Peer(vhosts.new.amqp) as new:
         old.classic(*names, "invoices")
         new.quorum(*names)
-        for number, name in enumerate(names[:3]):
-            old.publish(name, range(6000 - 1800 * number))
-        config = takeover(
-            vhosts, tmp_path, route="quorum", queues={"settings": [{"match": "images", "route": "legacy"}]}
-        )
+        for minutes, count in ((3, 40), (30, 300), (600, 120), (3000, 30)):
+            eta = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+            old.publish("mail", range(count), eta=eta)
+        for name, count in (("celery", 5000), ("mail", 2200), ("reports.daily", 900)):
+            old.publish(name, range(count))
+        settings = [{"match": "images", "route": "legacy"}]
+        config = takeover(vhosts, tmp_path, route="quorum", queues={"settings": settings}, probe={"every": "5s"})
         with running(config, tmp_path) as daemon:
-            for name, rate in (("celery", "120/s"), ("mail", "90/s"), ("reports.daily", "40/s")):
-                daemon.ask("rate", name, rate=rate)
             watch = Watch(asking(daemon.socket), 1.0, lambda told: status_view.chosen(told, (), None))
+            begun, looks = time.monotonic(), 0
 
-            def grown() -> bool:
-                old.publish("celery", range(4))
-                old.publish("mail", range(2))
+            def night() -> bool:
+                """Half a second of it; whether it was long enough."""
+                nonlocal looks
+                if time.monotonic() < begun + looks / 2:
+                    return False
+                wave = 1 + math.sin(looks / 5)
+                for name, rate in (
+                    ("celery", 30 + 70 * wave),
+                    ("mail", 70 - looks / 2),
+                    ("reports.daily", 8 + 12 * wave),
+                ):
+                    daemon.ask("rate", name, rate=f"{rate:.0f}/s")
+                    old.publish(name, range(round(rate * wave / 10)))
+                looks += 1
                 watch.look()
-                [found] = [queue for queue in (watch.status or {})["queues"] if queue["name"] == "celery"]
-                return (
-                    found["finish"]["seconds"] is not None
-                    and len(watch.past.out["celery"]) >= 10
-                    and found["moved"] > 2500
-                )
+                return looks > 80
 
-            assert until(grown, 120)
+            assert until(night, 120)
             console = Console(record=True, width=110, height=40, file=io.StringIO(), force_terminal=True)
             for line in watch.picture(console):
                 console.print(line)

@@ -183,6 +183,13 @@ def test_what_else_is_set_stands_in_the_row(more: dict[str, Any], remarks: str) 
     assert row.partition("400       9")[2].strip() == remarks
 
 
+def test_what_is_missing_to_be_drained_is_never_left_out_once_nothing_is_ready() -> None:
+    missing = {"waits_for": ["worker a@h holds 12"], "limit": None, "finish": None}
+    depth = {"old": {"ready": 0, "unacked": 12}, "new": {"ready": 0}}
+    assert not any("not drained" in line for line in rows(status(queue("mail", **missing)), 80))
+    assert rows(status(queue("mail", depth=depth, **missing)), 80)[2].strip() == "not drained: worker a@h holds 12"
+
+
 def test_of_many_queues_those_that_stand_still_are_shown() -> None:
     many = [queue(f"q{number}") for number in range(1000)]
     for number in (7, 500, 999):
