@@ -84,7 +84,7 @@ def _of_queues(
         found = kinds[name]
         if found:
             # A reason may name its queue itself.
-            why = found[0].why.removeprefix(f'queue "{found[0].name}": ')
+            why = found[0].why.replace(f'queue "{found[0].name}": ', "", 1)
             yield _more(f'queue "{found[0].name}" {said}{why}', len(found) - 1)
         if name != "faulted":
             continue

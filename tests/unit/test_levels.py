@@ -20,7 +20,7 @@ class Bench:
         side = self.depths.new_side
         side.at = self.now
         side._seen = {
-            f"celery_delayed_{name[1:]}": Depth(number, 0, 0, self.now, None, number) for name, number in due.items()
+            f"celery_delayed_{name[1:]}": Depth(0, 0, 0, self.now, None, number) for name, number in due.items()
         }
         self.levels.look()
 

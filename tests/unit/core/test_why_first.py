@@ -38,7 +38,7 @@ def test_nothing_is_said_when_all_moves() -> None:
         ({"stuck": [12]}, "due messages stay in level 12 of the target's ladder"),
         ({"stuck": [3, 12]}, "due messages stay in levels 3, 12 of the target's ladder"),
         (
-            {"queues": [MOVING, Stand("a", "waiting", "for the gate to quorum: 0 consumers", "legacy")]},
+            {"queues": [MOVING, Stand("a", "waiting", 'for the gate to quorum: queue "a": 0 consumers', "legacy")]},
             'queue "a" waits for the gate to quorum: 0 consumers',
         ),
         (
