@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -502,6 +503,26 @@ def test_everything_survives_a_restart(control: Control, subscriptions: list[Sta
     assert others[0].route is Route.QUORUM
 
 
+def test_what_was_converted_and_what_waits_outlive_the_daemon(
+    control: Control, subscriptions: list[Standing], exits: FakeExits
+) -> None:
+    subscriptions[0].counts.taken = subscriptions[0].counts.converted = 5
+    subscriptions[0].counts.waits.update([30, 30, 7_200, 7_200, 10_000_000])
+    saved = json.loads(json.dumps(control.dump()))
+    again, other = standing(("a.q1", "q1"), exits)
+    # An older version saved none of it.
+    del saved["queues"]["q1"]["waiting"]
+    restarted = controlled([])
+    restarted.load(saved)
+    restarted._subscriptions = lambda: (again, other)
+    for subscription in (again, other):
+        restarted.appeared(subscription, Route.LEGACY)
+    assert restarted.snapshot()["queues"][0]["due"] == {"minute": 2, "hour": 0, "day": 2, "week": 0, "later": 1}
+    now = time.time()
+    assert [again.waiting.count(now + ahead) for ahead in (0, 60, 8_000, 2e7)] == [5, 3, 1, 0]
+    assert other.waiting.empty
+
+
 def test_a_route_that_the_configuration_changed_meanwhile_is_a_verb(control: Control, exits: FakeExits) -> None:
     ask(control, Verb.CUTOVER)
     saved = control.dump()
@@ -575,6 +596,7 @@ def test_queues_in_scope_take_a_loaded_state_over_at_once(control: Control, subs
         lambda saved: saved["queues"]["q1"].update(planned={"verb": "cutover"}),
         lambda saved: saved["queues"]["q1"].update(share="all"),
         lambda saved: saved["queues"]["q1"].pop("counts"),
+        lambda saved: saved["queues"]["q1"].update(waiting=[[1]]),
     ],
 )
 def test_a_state_that_is_not_whole_changes_nothing(control: Control, subscriptions: list[Standing], spoil: Any) -> None:
