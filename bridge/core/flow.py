@@ -17,6 +17,8 @@ WINDOWS: Final = {"10s": 10.0, "1m": 60.0, "10m": 600.0}
 _PARTS: Final = 12
 #: Seconds of samples without which a rate is not known.
 ENOUGH: Final = 3.0
+#: How much more may seem to come than is moved where nothing waits.
+SLACK: Final = 1.2
 #: Seconds beyond which a time to finish tells nothing but that there is none: a year.
 NEVER: Final = 366 * 86_400.0
 
@@ -87,6 +89,9 @@ def finish(left: int | None, came: float | None, went: float | None, comes: str)
     if left is None:
         return Finish(None, "how many wait is not known")
     if left == 0:
+        # What waits and what came are counted by the broker at different times, each up to 5 s old.
+        if came is not None and went is not None and came > went * SLACK + 1:
+            return Finish(None, f"more comes than is moved now: {came:.1f}/s come, {went:.1f}/s are moved")
         return Finish(0.0)
     if went is None:
         return Finish(None, "the rate is not known yet")

@@ -67,7 +67,11 @@ def test_a_number_that_stood_has_the_same_rates_as_if_it_had_been_looked_at() ->
     [
         (1_000, 50.0, 150.0, 10.0, "", False),
         (0, 50.0, 50.0, 0.0, "", False),
+        (0, 51.0, 50.0, 0.0, "", False),
+        (0, 0.9, 0.0, 0.0, "", False),
         (0, None, None, 0.0, "", False),
+        (0, 9.0, None, 0.0, "", False),
+        (0, 100.0, 50.0, None, "more comes than is moved now: 100.0/s come, 50.0/s are moved", False),
         (None, 1.0, 2.0, None, "how many wait is not known", False),
         (5, 1.0, None, None, "the rate is not known yet", False),
         (5, None, 1.0, None, "what comes is not known", False),
