@@ -17,7 +17,8 @@ export class Aside {
     this.name = null;
     this.keys = {};
     const card = (title, ...more) => {
-      const body = el("div", { class: "card-body" });
+      // It scrolls where it is long, also by keys.
+      const body = el("div", { class: "card-body", tabindex: 0, role: "group", "aria-label": title });
       const heading = el("h2", {}, title);
       byId("side").append(el("section", { class: "card" }, el("div", { class: "card-head" }, heading, ...more), body));
       return { body, heading };

@@ -214,7 +214,9 @@ function answered(answers, dry) {
   const words = [...tally].map(([outcome, number]) => (answers.length === 1 ? OUTCOMES[outcome].word : `${count(number)} ${OUTCOMES[outcome].word}`)).join(", ");
   const rows = sorted.slice(0, ANSWERS).map((one) => {
     const outcome = OUTCOMES[one.outcome] ?? OUTCOMES.unchanged;
-    return el("li", { class: outcome.tone }, icon(outcome.icon), el("span", {}, el("b", {}, one.queue === "*" ? "all queues together" : one.queue), ` ${outcome.word}: ${one.text}`, one.hint ? el("span", { class: "hint" }, one.hint) : null));
+    const about = `queue "${one.queue}": `;
+    const text = one.text.startsWith(about) ? one.text.slice(about.length) : one.text;
+    return el("li", { class: outcome.tone }, icon(outcome.icon), el("span", {}, el("b", {}, one.queue === "*" ? "all queues together" : one.queue), ` ${outcome.word}: ${text}`, one.hint ? el("span", { class: "hint" }, one.hint) : null));
   });
   if (answers.length > ANSWERS) rows.push(el("li", { class: "muted" }, `and ${count(answers.length - ANSWERS)} more`));
   return [el("h3", {}, dry ? `Dry run, nothing was changed: ${words}` : `Answer: ${words}`), el("ul", { class: "checks" }, rows)];
