@@ -94,3 +94,11 @@ def test_what_was_brought_back_waits_no_more() -> None:
     assert waiting.count(NOW + 101) == 0
     waiting.take(10)
     assert waiting.count(NOW) == 0
+
+
+def test_nothing_waits_before_anything_was_converted() -> None:
+    waiting = Waiting()
+    assert waiting.empty
+    assert waiting.dump(1000.0) == []
+    waiting.add(5, 1, 1000.0)
+    assert not waiting.empty
