@@ -13,6 +13,8 @@ from bridge.errors import Exit, Refused
 
 #: Columns of what is no terminal: nobody wraps lines there, and a row is found by `grep`.
 _PIPE = 1000
+#: Queues of which everything is shown when they are named.
+_FEW = 3
 
 
 class _Seconds(click.ParamType[float]):
@@ -64,8 +66,9 @@ def status(
     try:
         if every is not None:
             watch = Watch(asking(path), every, lambda told: status_view.chosen(told, queues, only))
-            if terminal and not as_json:
-                watch.on_screen(Console())
+            screen = Console()
+            if terminal and not as_json and not screen.is_dumb_terminal:
+                watch.on_screen(screen)
             else:
                 watch.as_lines(as_json=as_json)
             return Exit.DONE
@@ -78,7 +81,11 @@ def status(
             print_json(told)
         else:
             most = status_view.MOST if terminal and not queues and only is None else None
-            status_view.show(told, Console() if terminal else Console(width=_PIPE), queues=most)
+            console = Console() if terminal else Console(width=_PIPE)
+            status_view.show(told, console, queues=most)
+            if queues and len(told["queues"]) <= _FEW:
+                for line in status_view.details(told):
+                    console.print(line)
         sys.stdout.flush()
     except BrokenPipeError:
         # Who read it has seen enough, as with `| head`; nothing more is written, at the exit neither.

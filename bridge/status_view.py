@@ -81,6 +81,22 @@ def picture(
     return told
 
 
+def details(status: Mapping[str, Any]) -> Iterator[Text]:
+    """What is known of each queue beside its row: the gate of the verb that would come next, and what can be asked."""
+    for queue in status["queues"]:
+        name, checks = queue["name"], queue.get("gate")
+        closed = [check for check in checks or () if not check["ok"]]
+        for check in closed:
+            hint = f" ({check['hint']})" if check.get("hint") else ""
+            yield Text(f"{name}: the gate is closed: {check['text']}{hint}", style="yellow")
+        if checks and not closed:
+            yield Text(f"{name}: the gate is open")
+        if queue.get("next"):
+            yield Text(f"{name}: next: {', '.join(queue['next'])}")
+        if (why := at(queue, "finish", "why")) and not at(queue, "finish", "grows"):
+            yield Text(f"{name}: no time to finish: {why}")
+
+
 def blocks_of(console: Console) -> str:
     """What lines and bars are made of where this console prints."""
     return ASCII if console.options.ascii_only else BLOCKS

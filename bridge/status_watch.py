@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -185,9 +187,9 @@ class Watch:
         return status_view.gone(away[0], away[1], datetime.now(UTC))
 
     def on_screen(self, console: Console) -> None:
-        """Show it until Ctrl-C; the last picture stays on the terminal."""
+        """Show it until Ctrl-C or SIGTERM; the last picture stays on the terminal."""
         try:
-            with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
+            with _terminable(), Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
                 while True:
                     self.look()
                     live.update(_lines(self.picture(console)), refresh=True)
@@ -215,6 +217,16 @@ class Watch:
                 self._stopped.wait(self.every)
         except KeyboardInterrupt:
             return
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does: left in the middle of a picture, a terminal shows nothing of what is typed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _lines(told: list[Text]) -> Text:

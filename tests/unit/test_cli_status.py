@@ -57,6 +57,13 @@ def test_names_and_states_choose(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\nqueue " in capsys.readouterr().out
 
 
+def test_of_a_few_that_are_named_everything_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("mail", "rep*") == 0
+    assert "mail: the gate is open\nmail: next: legacy, pause\n" in capsys.readouterr().out
+    assert run("q*") == 0
+    assert "the gate is open" not in capsys.readouterr().out
+
+
 def test_json_is_what_the_daemon_answered(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--json") == 0
     assert json.loads(capsys.readouterr().out) == TOLD

@@ -209,6 +209,23 @@ def test_it_fits_the_height_of_a_screen() -> None:
         assert "more queues" in lines[-1]
 
 
+def test_of_a_few_queues_the_gate_and_what_can_be_asked_are_told() -> None:
+    checks = [
+        {"check": "queue", "ok": True, "text": "it is there", "hint": ""},
+        {"check": "workers", "ok": False, "text": "0 consumers, 1 are wanted", "hint": "start workers"},
+        {"check": "alarm", "ok": False, "text": "memory", "hint": ""},
+    ]
+    finish = {"seconds": None, "at": None, "why": "route legacy: nothing is moved", "grows": False}
+    told = status(queue("mail"), queue("img", gate=checks, next=[], finish=finish), queue("b", gate=None, next=[]))
+    assert [line.plain for line in status_view.details(told)] == [
+        "mail: the gate is open",
+        "mail: next: legacy, pause",
+        "img: the gate is closed: 0 consumers, 1 are wanted (start workers)",
+        "img: the gate is closed: memory",
+        "img: no time to finish: route legacy: nothing is moved",
+    ]
+
+
 def test_names_patterns_and_states_choose_queues() -> None:
     told = status(
         queue("mail"),
