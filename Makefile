@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update metrics profile real long test bench faults soak screenshots clean
+.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update metrics profile real long test bench faults soak image screenshots clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -125,6 +125,12 @@ real: brokers
 # What `real` leaves out: the same tests in more worlds, and the slower faults, as tests.
 long: brokers
 	exec $(BIN)/pytest tests/functional tests/e2e tests/faults tests/docs -m long $(ARGS)
+
+# Builds the image and runs it, and boots the unit under a systemd of its own: debootstrap, buildah, crun, systemd-nspawn; ten minutes.
+image: brokers
+	command -v systemd-nspawn >/dev/null || { $(call needs,systemd-container); }
+	$(call needs,debootstrap buildah crun)
+	exec $(BIN)/pytest tests/image -rA $(ARGS)
 
 test: brokers
 	$(MAKE) --no-print-directory lint
