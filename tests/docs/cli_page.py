@@ -53,6 +53,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "cutover": (
         "cutover --all --dry-run",
         "cutover mail img --reason 'night of the move'",
+        "cutover mail --wait --timeout 30m     # until what waits is moved",
         "cutover reports --at 02:30",
         "cutover reports --when-backlog 1000",
         "cutover cron --force     # without workers on the target",
@@ -83,7 +84,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "replay --task app.send_mail --since 2026-05-01T12:00 --until 2026-05-01T12:30 --yes",
     ),
     "resume": ("resume mail",),
-    "rollback": ("rollback mail --reason 'new image crashes'", "rollback --reverse mail"),
+    "rollback": ("rollback mail --reason 'new image crashes'", "rollback --reverse mail --wait"),
     "run": ("run",),
     "status": ("status", "status --watch", "status --json"),
     "workers cancel": ("workers cancel mail img", "workers cancel mail --wait 2m"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,8 @@ def test_the_runbook_does_what_it_says(vhosts: Vhosts, tmp_path: Path) -> None:
         shell.do(Typed("BROKER=$OLD_AMQP python tasks.py > shop.log 2>&1 & SHOP=$!", ()))
         shell.do(Typed("grep ready old.log", ("ready",)))
         walk(DOCS / "run" / "night.md", shell, BY_HAND)
+        _, printed = shell.type("bridge status --json")
+    status = json.loads(printed)
+    page = (DOCS / "reference" / "status.md").read_text()
+    keys = {*status, *status["totals"], *status["queues"][0]}
+    assert sorted(key for key in keys if not re.search(rf'[`"]{key}[`".]', page)) == [], "not on the page of the status"
