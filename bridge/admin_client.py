@@ -110,7 +110,8 @@ def _exchange(path: str, method: str, where: str, body: Mapping[str, Any] | None
         return response.status, response.read()
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
-            f"no daemon answers on {path}", hint="is `bridge run` running, with this admin.socket in its configuration?"
+            f"no daemon answers on {path}",
+            hint="is `bridge run` running, with this admin.socket in its configuration (-c FILE, BRIDGE_CONFIG)?",
         ) from None
     except PermissionError:
         raise AccessRefused(f"{path}: permission denied", hint="run this as the daemon's user, or as root") from None
