@@ -117,6 +117,12 @@ def app(
             verbs.cancel(asked.queues, by=asked.by, door=asked.door, reason=asked.reason, dry_run=asked.dry_run)
         )
 
+    @flask.get("/api/openapi.json")
+    def openapi() -> ResponseReturnValue:
+        from bridge.web.openapi import document
+
+        return jsonify(document((rule.rule, rule.methods or set()) for rule in flask.url_map.iter_rules()))
+
     flask.register_error_handler(Denied, _denied)
     flask.register_error_handler(BridgeError, _refused)
     flask.register_error_handler(HTTPException, _misdirected(flask))

@@ -66,6 +66,11 @@ class Asked:
     rate: float | None = None
 
 
+def keys_of(name: str) -> tuple[str, ...]:
+    """What the body for a verb may have; `name` is that in the path."""
+    return _COMMON + _MORE.get(name, ())
+
+
 def read_body(raw: bytes) -> dict[str, Any]:
     """The JSON object in a body.
 
@@ -140,7 +145,7 @@ def read_cancel(body: Mapping[str, Any], asker: Asker) -> Asked:
 
 
 def _read(name: str, body: Mapping[str, Any], asker: Asker) -> Asked:
-    allowed = _COMMON + _MORE.get(name, ())
+    allowed = keys_of(name)
     unknown = [key for key in body if key not in allowed]
     if unknown:
         keys = ", ".join(show(key) for key in unknown)
