@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update metrics profile real long test bench faults soak image screenshots clean
+.PHONY: help setup brokers demo lint unit fuzz docs guard guard-update metrics profile real browser long test bench faults soak image screenshots clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -120,11 +120,17 @@ metrics: $(STAMP)
 real: brokers
 	$(BIN)/pytest tests/functional tests/e2e tests/docs -m "not long and not alone" -n 3 --dist loadfile $(ARGS)
 	$(BIN)/pytest tests/faults -m "not long" -n 2 --dist load $(ARGS)
+	$(MAKE) --no-print-directory browser
 	exec $(BIN)/pytest tests/e2e -m "not long and alone" $(ARGS)
+
+# The page in Debian's Chromium.
+browser: brokers
+	$(call needs,chromium)
+	exec $(BIN)/pytest tests/browser -m "not long" $(ARGS)
 
 # What `real` leaves out: the same tests in more worlds, and the slower faults, as tests.
 long: brokers
-	exec $(BIN)/pytest tests/functional tests/e2e tests/faults tests/docs -m long $(ARGS)
+	exec $(BIN)/pytest tests/functional tests/e2e tests/faults tests/docs tests/browser -m long $(ARGS)
 
 # Builds the image and runs it, and boots the unit under a systemd of its own: debootstrap, buildah, crun, systemd-nspawn; ten minutes.
 image: brokers
@@ -154,9 +160,10 @@ soak: brokers
 	$(BIN)/pytest -q tests/soak
 	exec $(BIN)/python -m tests.soak --minutes 30 --seed 1 $(ARGS)
 
-# The pictures of the docs, from real daemons on real brokers.
+# The pictures of the docs: of the terminal from real daemons on real brokers, of the page from made-up queues.
 screenshots: brokers
-	BRIDGE_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_watch.py -k picture
+	$(call needs,chromium pngquant)
+	BRIDGE_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_watch.py tests/browser/test_pictures.py -k picture
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist

@@ -150,6 +150,6 @@ function times(from, until, width) {
   const span = until - from;
   const step = [60, 120, 300, 600, 900, 1800].find((one) => (span / one) * 70 <= width) ?? 3600;
   const found = [];
-  for (let at = Math.ceil((from + span * 0.02) / step) * step; at < until - span * 0.02; at += step) found.push(at);
+  for (let at = Math.ceil((from + span * 0.02) / step) * step; at < until - span * (22 / width); at += step) found.push(at);
   return found;
 }
