@@ -77,9 +77,17 @@ def anchors(page: Path) -> frozenset[str]:
     return frozenset(found | set(_ANCHOR.findall(page.read_text())))
 
 
-def fences(page: Path) -> Iterator[tuple[str, str, str]]:
-    """Every fenced block in order, wherever it stands: its language, what follows that, its text."""
-    for token in _tokens(page):
+def fences(page: Path, before: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every fenced block in order, wherever it stands: its language, what follows that, its text.
+
+    Args:
+        page: where.
+        before: how the heading begins that ends it; empty: the whole page.
+    """
+    tokens = _tokens(page)
+    for token, inner in itertools.pairwise((*tokens, Token("end", "", 0))):
+        if before and token.type == "heading_open" and inner.content.startswith(before):
+            return
         if token.type == "fence":
             language, _, rest = token.info.strip().partition(" ")
             yield language, rest.strip(), token.content

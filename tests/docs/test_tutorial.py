@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 BY_HAND = dict.fromkeys(("make setup", 'export PATH="$PWD/.venv/bin:$PATH"', "bridge status --watch"), "")
 
 
-def test_the_tutorial_does_what_it_says(own_lab: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["8.", pytest.param("", marks=pytest.mark.long)], ids=["cut-over", "to-the-end"])
+def test_the_tutorial_does_what_it_says(before: str, own_lab: Path, tmp_path: Path) -> None:
     (port,) = free(1, ())
     with Shell(tmp_path, {}, adapt=lambda text: text.replace("8642", str(port))) as shell:
-        walk(DOCS / "tutorial.md", shell, BY_HAND)
+        walk(DOCS / "tutorial.md", shell, BY_HAND, before)

@@ -53,9 +53,9 @@ class Typed:
     by_hand: bool = False
 
 
-def steps(page: Path) -> Iterator[File | Typed]:
-    """What a reader of the page does, in its order."""
-    for language, rest, text in fences(page):
+def steps(page: Path, before: str = "") -> Iterator[File | Typed]:
+    """What a reader of the page does, in its order, as far as a heading."""
+    for language, rest, text in fences(page, before):
         if language == "console":
             yield from _typed(text, rest == "by-hand")
         elif rest and language not in ("console", ""):
@@ -164,15 +164,16 @@ class Shell:
         raise AssertionError(f"$ {step.command}\n{printed}\n{why}{logs}")
 
 
-def walk(page: Path, shell: Shell, instead: Mapping[str, str]) -> None:
+def walk(page: Path, shell: Shell, instead: Mapping[str, str], before: str = "") -> None:
     """Do everything that a page says, in its order.
 
     Args:
         page: the page.
         shell: where.
         instead: what is typed for each command that people give by hand; empty for nothing.
+        before: how the heading begins at which it ends; empty: at the end.
     """
-    for step in steps(page):
+    for step in steps(page, before):
         if os.environ.get("BRIDGE_DOCS_TIMES"):
             sys.stderr.write(f"{time.strftime('%X')} {step}\n")
         if isinstance(step, File):
