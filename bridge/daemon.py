@@ -415,7 +415,8 @@ class Daemon:
         if self.control.standby:
             return f"{self.control.state}: {self.control.standby}"
         stand = f"{self.control.state}: {moving} of {len(queues)} queues moving, {faulted} faulted"
-        return f"{stand}; {why}" if why else stand
+        refused = "the last reload was refused, see the log" if self.control.reload_fault else ""
+        return "; ".join(part for part in (stand, refused, why) if part)
 
     def _became_active(self) -> None:
         self.hooks.active()
