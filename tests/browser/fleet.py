@@ -248,6 +248,7 @@ class Fleet:
                     {"name": "web-2", "user": "shop", "host": "10.0.4.12", "queues": ["webhooks", "search.index"]},
                 ],
                 "holders": [{"name": "worker@old-3", "user": "shop", "host": "10.0.5.3", "queues": ["audit"]}],
+                "more": {"publishers": 3, "holders": 0},
                 "age_s": now.timestamp() % 30,
             },
             "probe": {"every_s": 30, "last_ms": 6.4, "p50_ms": 6.1, "at": stamp(now), "fault": None},
@@ -310,6 +311,10 @@ class Fleet:
         told = {"running": False, "at": at, "age_s": 42.0, "fault": None, "findings": rows}
         return {**told, "blockers": 1, "warnings": 2, "notes": 1}
 
+    def gate(self, name: str) -> dict[str, Any]:
+        checks = self.queues[name].gate()
+        return {"queue": name, "verb": "cutover", "ok": all(row["ok"] for row in checks), "checks": checks}
+
     # -- verbs
 
     def ask(self, request: Request) -> list[Answer]:
@@ -369,7 +374,7 @@ def main() -> None:
     parser.add_argument("--queues", type=int, default=len(NAMES))
     given = parser.parse_args()
     fleet, where = Fleet(given.queues), HostPort("127.0.0.1", given.port)
-    looks = {"status": fleet.status, "history": fleet.history, "check": fleet.check}
+    looks = {"status": fleet.status, "history": fleet.history, "check": fleet.check, "gate": fleet.gate}
     server = serve(tcp.listen(where), app(fleet, looks, Access(where, Secret(TOKEN)), {}, Events(fleet.status)))
     ended = Event()
     gevent.signal_handler(signal.SIGTERM, ended.set)

@@ -102,11 +102,11 @@ export class Aside {
   rungsTable(levels, stuck) {
     const rows = levels.map(({ level }, index) => {
       const { bar: plot, number } = this.levels[index];
-      const name = el("th", { scope: "row" }, String(level), el("span", { class: "muted" }, ` up to ${duration(2 ** (level + 1))}`));
+      const name = el("th", { scope: "row" }, String(level), el("span", { class: "muted" }, ` ${duration(2 ** level)}`));
       return el("tr", { class: stuck.has(level) ? "stuck" : null }, name, el("td", { class: "plot" }, plot ?? chip("fault", "bad", "stuck")), number);
     });
     const heads = el("thead", { class: "hidden-text" }, el("tr", {}, el("th", { scope: "col" }, "level"), el("td", {}), el("th", { scope: "col" }, "tasks")));
-    return el("table", { class: "bars" }, el("caption", { class: "hidden-text" }, "Tasks that wait on each level of the ladder"), heads, el("tbody", {}, rows));
+    return el("table", { class: "bars" }, el("caption", { class: "hidden-text" }, "Tasks on each level of the ladder, where they stay for so long"), heads, el("tbody", {}, rows));
   }
 
   renderOld(side) {
@@ -114,8 +114,8 @@ export class Aside {
     if (!side) return void body.replaceChildren(el("p", { class: "muted" }, "Who publishes and works on the old side is not known here."));
     const part = (title, rows, more) => [el("h3", {}, title), rows.length ? el("ul", { class: "who" }, rows) : el("p", { class: "muted" }, "nobody"), ...(more ? [el("p", { class: "muted" }, `and ${more} more`)] : [])];
     const who = (one) => el("li", {}, el("b", {}, one.name || one.host || "?"), el("span", { class: "muted" }, [one.user, one.host !== one.name ? one.host : "", (one.queues ?? []).join(", ")].filter(Boolean).join(" · ")));
-    const more = typeof side.more === "object" ? side.more : {};
-    body.replaceChildren(...part("Publishers", (side.publishers ?? []).map(who), more?.publishers ?? side.more), ...part("Holders of tasks", (side.holders ?? []).map(who), more?.holders));
+    const { publishers = [], holders = [], more } = side;
+    body.replaceChildren(...part("Publishers", publishers.map(who), more?.publishers), ...part("Holders of tasks", holders.map(who), more?.holders));
   }
 
   async check(again) {

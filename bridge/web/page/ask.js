@@ -85,7 +85,10 @@ export class Ask {
     const unknown = [el("p", { class: "muted" }, "The gate is asked when the verb is carried out; a dry run asks it now.")];
     if (!many) {
       const { open } = this.model;
-      return open?.name === listed[0] && open.gate?.length ? [el("h3", {}, "Gate"), gateRows(open.gate)] : unknown;
+      const seen = open?.name === listed[0] && open.gate?.length ? [el("h3", {}, "Gate"), gateRows(open.gate)] : unknown;
+      const box = el("div", {}, seen);
+      this.lookAtGate(listed[0], box);
+      return [box];
     }
     const known = listed.map((name) => this.model.queues.get(name)).filter((queue) => queue && queue.shut !== null);
     if (!known.length) return unknown;
@@ -94,6 +97,18 @@ export class Ask {
     const open = { check: "open", ok: true, text: `open for ${count(known.length - shut.length)} of ${plural(listed.length, "queue")}`, hint: "" };
     const rest = shut.length > first.length ? [el("p", { class: "muted" }, `and shut for ${count(shut.length - first.length)} more`)] : [];
     return [el("h3", {}, "Gate"), gateRows([open, ...first]), ...rest];
+  }
+
+  // What the status knows of the gate may be seconds old: look now.
+  async lookAtGate(name, box) {
+    try {
+      const answer = await fetch(`/api/gate?queue=${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(15_000), cache: "no-store" });
+      if (!answer.ok) return;
+      const told = await answer.json();
+      if (told.checks.length && told.verb !== "rollback --reverse") box.replaceChildren(el("h3", {}, "Gate"), gateRows(told.checks));
+    } catch {
+      // What the status knows stays.
+    }
   }
 
   share(fields) {

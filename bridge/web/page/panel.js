@@ -134,7 +134,7 @@ export class Panel {
     if (model.top === null || !this.width) return;
     const { sums, totals } = model;
     const inline = model.top.layout === "inline";
-    const ladderRate = this.ladderRate((queue ?? totals).converted ?? 0);
+    const ladderRate = this.ladderRate((queue ?? totals).converted);
     const [old, unacked, oldConsumers, fresh, newConsumers] = queue ? depths(queue) : [];
     const what = queue
       ? {
@@ -170,6 +170,8 @@ export class Panel {
 
   // Tasks that went into the ladder, a second, from how many there were lately.
   ladderRate(converted) {
+    // Of a row it is not told; the whole queue comes a moment later.
+    if (converted === undefined) return 0;
     const now = Date.now();
     this.converted.push([now, converted]);
     while (this.converted.length > 2 && now - this.converted[0][0] > 10_000) this.converted.shift();
@@ -224,9 +226,8 @@ export class Panel {
       ["Returned · nacked", `${count(one.returned)} · ${count(one.nacked)}`],
       ["Quarantined · exported", `${count(one.quarantined)} · ${count(one.exported)}`],
       ["May run twice", count(one.possible_duplicates)],
-      ["Brought back", count(queue ? queue.back?.brought_back : one.back?.brought_back)],
       ["Books", balance(queue ? queue.books : this.model.top.books)],
-      ...(queue ? [["Limit", queue.limit === undefined ? "–" : queue.limit === null ? "none" : rate(queue.limit)]] : []),
+      ...(queue ? [["Brought back", count(queue.back?.brought_back)], ["Limit", queue.limit === undefined ? "–" : queue.limit === null ? "none" : rate(queue.limit)]] : []),
     ];
     if (this.rows !== rows.length) {
       this.rows = rows.length;
