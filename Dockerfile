@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The bridge as an image: docs/run/install.md says how it is built and run.
 #
 #   docker build -t bridge .                                      or: buildah build --format docker -t bridge .
