@@ -153,7 +153,9 @@ def mask(text: str) -> str:
     """Return `text` fit to be shown in a fault: what may be credentials of a URL in it, however broken, is `***`."""
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return text
+        # A slash too few, or no scheme: what stands before an @ may be credentials where it has a colon.
+        before, _, host = text.rpartition("@")
+        return f"***@{host}" if ":" in before else text
     if "@" in rest:
         return f"{scheme}://***@{rest.rpartition('@')[2]}"
     host, colon, port = rest.partition(":")

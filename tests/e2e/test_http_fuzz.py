@@ -190,5 +190,6 @@ def test_nothing_that_is_asked_is_too_much(vhosts: Vhosts, tmp_path: Path) -> No
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_nor_is_more_of_it(vhosts: Vhosts, tmp_path: Path) -> None:
-    play(vhosts, tmp_path, 3000)
+    play(vhosts, tmp_path, 1500)

@@ -151,6 +151,10 @@ def test_what_is_no_host_and_port_is_refused(text: str) -> None:
         ("amqp://host:5672", "amqp://host:5672"),
         ("amqp://host/v", "amqp://host/v"),
         ("20/x", "20/x"),
+        ("amqp:/u:p@x@host/v", "***@host/v"),
+        ("amqp:u:p@host/v", "***@host/v"),
+        ("u:p@host:5672", "***@host:5672"),
+        ("celery@host.dq2", "celery@host.dq2"),
     ],
 )
 def test_a_broken_url_is_masked_before_it_is_shown(text: str, shown: str) -> None:
