@@ -209,14 +209,20 @@ def _ladder(status: Mapping[str, Any], blocks: str) -> Iterator[Text]:
 def _old_side(status: Mapping[str, Any]) -> Iterator[Text]:
     """Who is still on the old side, by name."""
     told = []
-    for key, what in (("publishers", "still publish"), ("holders", "hold messages")):
+    for key, what in (("publishers", "published to by"), ("holders", "messages are held by")):
         found = at(status, "old_side", key)
         if found:
             more = at(status, "old_side", "more")
             count = more.get(key, 0) if isinstance(more, Mapping) else 0
-            told.append(f"{_listed([str(one.get('name')) for one in found], count)} {what}")
+            told.append(f"{what} {_listed([_person(one) for one in found], count)}")
     if told:
         yield Text(f"old side: {'; '.join(told)}")
+
+
+def _person(one: Mapping[str, Any]) -> str:
+    """A worker by its name; a connection also by where it comes from, since its name is most often its library's."""
+    name, host = str(one.get("name")), one.get("host")
+    return name if not host or "@" in name else f"{name} ({host})"
 
 
 def gone(since: datetime, why: str, now: datetime) -> Text:

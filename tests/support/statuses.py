@@ -100,7 +100,12 @@ def status(*queues: dict[str, Any], **changed: Any) -> dict[str, Any]:
         "hooks": {"running": 0, "waiting": 0, "started": 2, "failed": 0, "given_up": 0, "last_failure": None},
         "ladder_back": {"state": "idle", "why": ""},
         "books": {"balanced": True, "gaps": []},
-        "old_side": {"publishers": [{"name": "shop"}], "holders": [], "more": {"publishers": 2}, "age_s": 3.0},
+        "old_side": {
+            "publishers": [{"name": "shop", "host": "10.0.0.9:5000"}],
+            "holders": [{"name": "celery@old", "host": "10.0.0.1:4"}],
+            "more": {"publishers": 2},
+            "age_s": 3.0,
+        },
         "probe": {
             "every_s": 30,
             "last_ms": 4.0,

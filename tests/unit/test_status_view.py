@@ -61,7 +61,7 @@ def test_the_head_has_the_sums_the_ladder_and_who_is_on_the_old_side() -> None:
         f"{sums}; done in 1.5 min, at 12:01",
         "ladder: 42 wait in 2 levels; stuck: 3",
         "converted tasks had to wait: < 1 min ▂ 4  < 1 h █ 300  < 1 d ▄ 90  < 1 week ▂ 6  later ▁ 0",
-        "old side: shop and 2 more still publish",
+        "old side: published to by shop (10.0.0.9:5000) and 2 more; messages are held by celery@old",
         "probe: 4 ms through the real path",
     ]
 
