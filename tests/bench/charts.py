@@ -7,6 +7,7 @@ by more than bars can show.
 from __future__ import annotations
 
 import statistics
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bench.study import Sample
+
+# pygal leaves an importer (for maps, which we draw none of) that Python no longer knows how to ask: every later import
+# in this process would warn of it.
+sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 #: Readable on white and on black: what is drawn over them is mid grey, and no colour is near either.
 _GREY = "#7d8590"
