@@ -204,6 +204,9 @@ class _Handler(pywsgi.WSGIHandler):
         if issubclass(t, OSError):
             log.debug("a client went away: %s", v)
             return
+        if issubclass(t, gevent.GreenletExit):
+            log.debug("the server ended in the middle of an answer")
+            return
         log.error("unexpected error: %s: %s", t.__name__, v)
         log.debug("traceback", exc_info=(t, v, tb))
 

@@ -375,11 +375,13 @@ def main() -> None:
     given = parser.parse_args()
     fleet, where = Fleet(given.queues), HostPort("127.0.0.1", given.port)
     looks = {"status": fleet.status, "history": fleet.history, "check": fleet.check, "gate": fleet.gate}
-    server = serve(tcp.listen(where), app(fleet, looks, Access(where, Secret(TOKEN)), {}, Events(fleet.status)))
+    events = Events(fleet.status)
+    server = serve(tcp.listen(where), app(fleet, looks, Access(where, Secret(TOKEN)), {}, events))
     ended = Event()
     gevent.signal_handler(signal.SIGTERM, ended.set)
     print("ready", flush=True)
     ended.wait()
+    events.close()
     server.stop(timeout=1)
 
 

@@ -16,6 +16,7 @@ import pytest
 from flask import Flask, request
 from gevent import pywsgi
 from gevent import socket as gevent_socket
+from gevent.event import Event
 
 from bridge.address import HostPort
 from bridge.web import server, tcp
@@ -311,6 +312,25 @@ def test_every_answer_tells_a_browser_what_it_may_do(port: int, serve: Serve, fl
     own = talk(("127.0.0.1", port), b"GET /own HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").lower()
     assert own.count(b"cache-control") == 1
     assert b"cache-control: no-cache" in own
+
+
+def test_an_answer_that_is_not_whole_at_the_end_is_no_error(flask: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    asked, listener = Event(), tcp.listen(HostPort("127.0.0.1", 0))
+
+    @flask.route("/long")
+    def long() -> str:
+        asked.set()
+        Event().wait()
+        return ""
+
+    served = server.serve(listener, flask)
+    request_ = b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n"
+    client = gevent.spawn(talk, listener.getsockname(), request_)
+    assert asked.wait(5)
+    with caplog.at_level(logging.INFO):
+        served.stop(timeout=0)
+        client.join(5)
+    assert caplog.records == []
 
 
 def test_the_private_names_that_we_stand_on_are_there() -> None:
