@@ -30,7 +30,9 @@ def test_a_slot_tells_its_own_median_and_is_forgotten_in_its_turn() -> None:
     found = Quantiles(2)
     assert found.turn() is None
     assert found.of((0.5, 0.99)) == [None, None]
+    assert found.empty
     found.add([0.001] * 3)
+    assert not found.empty
     assert found.turn() == pytest.approx(0.001, rel=0.06)
     found.add([1.0] * 4)
     assert found.turn() == pytest.approx(1.0, rel=0.06)
@@ -40,6 +42,7 @@ def test_a_slot_tells_its_own_median_and_is_forgotten_in_its_turn() -> None:
     assert found.turn() is None
     assert found.turn() is None
     assert found.of([0.5]) == [None]
+    assert found.empty
 
 
 def test_nothing_is_a_time_too() -> None:
