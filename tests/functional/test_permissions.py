@@ -32,7 +32,7 @@ def rights(
     """What `bridge permissions --json` prints for two queues, with options if the test has some."""
     with Peer(vhosts.old.amqp) as old:
         old.classic(*QUEUES, "not ours")
-    config = takeover(vhosts, tmp_path, queues={"include": list(QUEUES)})
+    config = takeover(vhosts, tmp_path, queues={"include": list(QUEUES)}, probe={})
     (tmp_path / "asking.yaml").write_text(yaml.safe_dump(config))
     capsys.readouterr()
     assert cli.main(["-c", str(tmp_path / "asking.yaml"), "permissions", "--json", *getattr(request, "param", ())]) == 0
@@ -68,6 +68,7 @@ def all_moved(rights: dict[str, Any], users: Any, vhosts: Vhosts, folder: Path) 
         folder,
         route="quorum",
         queues={"include": list(QUEUES)},
+        probe={"every": "2s"},
         source=users("old", rights["source"]),
         target=users("new", rights["target"]),
     )
@@ -84,12 +85,13 @@ def test_the_daemon_moves_with_exactly_these(
             old.publish(queue, [number * 10])
             old.publish(queue, [number * 10 + 1], eta=_soon())
         daemon.wait_until(lambda status: status["totals"]["moved"] == 4)
+        daemon.wait_until(lambda status: status["probe"]["at"] is not None)
         assert daemon.status()["totals"]["converted"] == 2
         for number, queue in enumerate(QUEUES):
             with Worker(vhosts.new.amqp, queue) as worker:
                 assert sorted(worker.wait_for(2)) == [number * 10, number * 10 + 1]
     assert len(ladder_of(vhosts.new)["queues"]) == 28
-    assert {queue for queue, _ in exits_of(vhosts.new)} == set(QUEUES)
+    assert {queue for queue, _ in exits_of(vhosts.new)} == {*QUEUES, "bridge.probe"}
 
 
 def _soon() -> str:
