@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 
 import pytest
+import requests
 
 from bridge.lab.deadline import until
+from bridge.web.events import MOST
 from tests.browser.fleet import TOKEN
 from tests.browser.pages import LARGE, SMALL, Pages
 
@@ -148,6 +151,24 @@ def test_all_queues_want_their_number_typed(pages: Pages, fleet: str) -> None:
     dialog.get_by_role("button", name="Cut over").click()
     expect(dialog.locator(".answer")).to_contain_text("Answer: refused")
     expect(dialog.locator(".answer .hint")).to_have_text("start the new workers, then ask again")
+
+
+def test_a_ninth_page_looks_now_and_then(pages: Pages, fleet: str) -> None:
+    with contextlib.ExitStack() as others:
+        streams: list[requests.Response] = []
+
+        def taken() -> bool:
+            # Those of the pages before are noticed to be gone when something is written to them.
+            stream = others.enter_context(requests.get(f"{fleet}/api/events", stream=True, timeout=10))
+            streams.extend([stream] if stream.status_code == 200 else [])
+            return len(streams) == MOST
+
+        assert until(taken, 10)
+        page = pages.open(fleet)
+        expect(page.locator("#pulse")).to_have_text("every 5 s")
+        expect(page.locator("#sentence")).to_contain_text("payments.refund")
+        assert len(names(page)) == 16
+    expect(page.locator("#pulse")).to_have_text("live")
 
 
 @pytest.mark.parametrize(

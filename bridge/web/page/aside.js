@@ -102,7 +102,7 @@ export class Aside {
   rungsTable(levels, stuck) {
     const rows = levels.map(({ level }, index) => {
       const { bar: plot, number } = this.levels[index];
-      const name = el("th", { scope: "row" }, String(level), el("span", { class: "muted" }, ` ${duration(2 ** level)}`));
+      const name = el("th", { scope: "row" }, String(level), el("span", { class: "muted" }, ` · ${duration(2 ** level)}`));
       return el("tr", { class: stuck.has(level) ? "stuck" : null }, name, el("td", { class: "plot" }, plot ?? chip("fault", "bad", "stuck")), number);
     });
     const heads = el("thead", { class: "hidden-text" }, el("tr", {}, el("th", { scope: "col" }, "level"), el("td", {}), el("th", { scope: "col" }, "tasks")));

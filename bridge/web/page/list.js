@@ -1,7 +1,7 @@
 // The list of queues: however many there are, only the rows that can be seen exist.
 
 import { byId, el, icon, mark, say, show } from "./dom.js";
-import { count, rate } from "./format.js";
+import { count, rate, short } from "./format.js";
 import { newReady, oldReady, outRate } from "./model.js";
 import { STATES, stateOf } from "./words.js";
 
@@ -199,8 +199,8 @@ export class List {
       row.cells[1].firstChild.className = `state ${kind.tone}`;
     }
     say(row.state, queue.planned ? `${word}, planned` : word);
-    say(row.cells[2], count(oldReady(queue)));
-    say(row.cells[3], count(newReady(queue)));
+    say(row.cells[2], fitting(oldReady(queue)));
+    say(row.cells[3], fitting(newReady(queue)));
     say(row.cells[4], rate(outRate(queue)));
     const selected = queue.name === this.selected;
     if (row.selected !== selected) {
@@ -238,6 +238,8 @@ export class List {
     this.top = this.box.scrollTop;
     this.render(false);
   }}
+
+const fitting = (value) => (value >= 1e6 ? short(value) : count(value));
 
 function spacer() {
   return el("tr", { class: "spacer", "aria-hidden": "true" }, el("td", { colspan: COLUMNS.length }));

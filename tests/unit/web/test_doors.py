@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import gevent
 import pytest
+from gevent import socket
 
 from bridge import admin_client
 from bridge.address import HostPort
@@ -72,3 +75,27 @@ def test_a_place_that_is_taken_leaves_nothing_behind(tmp_path: Path) -> None:
         Doors(Admin.model_construct(socket=str(path)))
     assert path.exists()
     first.close()
+
+
+def test_streams_of_both_doors_end_with_the_daemon_at_once(tmp_path: Path) -> None:
+    port, path = free_port(), tmp_path / "admin.sock"
+    doors = Doors(Admin.model_construct(socket=str(path), listen=HostPort("127.0.0.1", port), token=Secret(TOKEN)))
+    doors.answer(cast("Verbs", Asked()), {"status": lambda: {"totals": {}, "queues": []}})
+    ends = [socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET)]
+    for end, where in zip(ends, (str(path), ("127.0.0.1", port)), strict=True):
+        end.settimeout(5)
+        end.connect(where)
+        end.sendall(b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        told = b""
+        while b"event: status" not in told:
+            told += end.recv(65536)
+        assert b"200 OK" in told
+        assert b"text/event-stream" in told
+    began = time.monotonic()
+    doors.close()
+    for end in ends:
+        with contextlib.suppress(ConnectionResetError):
+            while end.recv(65536):
+                pass
+        end.close()
+    assert time.monotonic() - began < 4
