@@ -143,6 +143,8 @@ def _heads(status: Mapping[str, Any], blocks: str) -> Iterator[Text]:
     ):
         if (fault := at(status, part, "fault")) and not (standby and part == "ladder"):
             yield Text(f"{what}: {fault}", style="red")
+    if warning := at(status, "ladder", "warning"):
+        yield Text(f"ladder: {warning}", style="yellow")
     if fault := status.get("reload_fault"):
         yield Text(f"the file is not in force: {fault}", style="red")
     if (limit := status.get("limit")) is not None:

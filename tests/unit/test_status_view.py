@@ -94,18 +94,19 @@ def test_what_holds_for_all_queues_is_said_above() -> None:
         target={"url": "amqp://u:***@new:5672/q", "connected": True, "reason": "memory"},
         legacy={"url": "amqp://u:***@old:5672/l", "connected": False, "reason": None},
         control={"fault": "the queue is full"},
-        ladder={"fault": "no exit", "warning": None},
+        ladder={"fault": "no exit", "warning": "tasks enter by Celery's exchanges"},
         backup=None,
         reload_fault="route: found 'x'",
         lost_features=["discovery of new queues: source.api is not set"],
     )
     told |= {"limit": 500.0, "probe": {"fault": "none came back", "last_ms": 3.0}}
-    assert shown(told)[2:10] == [
+    assert shown(told)[2:11] == [
         "target amqp://u:***@new:5672/q connected, takes no publishes: memory",
         "legacy amqp://u:***@old:5672/l not connected: no reason known",
         "state is not saved: the queue is full",
         "ladder: no exit",
         "probe: none came back",
+        "ladder: tasks enter by Celery's exchanges",
         "the file is not in force: route: found 'x'",
         "limit: at most 500/s, all queues together",
         "without: discovery of new queues: source.api is not set",
