@@ -126,7 +126,7 @@ real: brokers
 # The page in Debian's Chromium.
 browser: brokers
 	$(call needs,chromium)
-	exec $(BIN)/pytest tests/browser -m "not long" $(ARGS)
+	exec $(BIN)/pytest tests/browser -m "not long" -n 2 --dist loadfile $(ARGS)
 
 # What `real` leaves out: the same tests in more worlds, and the slower faults, as tests.
 long: brokers
