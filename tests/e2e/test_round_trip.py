@@ -60,6 +60,7 @@ def test_it_travels_beside_the_queues_and_is_none_of_them(
             assert peer.ready("bridge.probe") <= 1
 
 
+@pytest.mark.long
 def test_a_target_that_is_away_is_a_fault_and_a_silent_one_too(
     vhosts: Vhosts, sides: tuple[Peer, Peer], tmp_path: Path
 ) -> None:

@@ -174,13 +174,17 @@ def _refuse(search: Search, daemon: Daemon, admins: list[Any], name: str, word: 
     """The brokers do not know the password any more, and cut what is open."""
     for admin, _ in admins:
         admin.call("PUT", f"users/{name}", {"password": "another", "tags": "monitoring"})
-        for one in admin.call("GET", "connections"):
-            if one.get("user") == name:
-                with contextlib.suppress(AssertionError):
-                    admin.call("DELETE", f"connections/{quote(one['name'], safe='')}")
-    daemon.wait_until(
-        lambda status: all("refused" in (status[side]["reason"] or "") for side in ("source", "target")), 40
-    )
+
+    def refused(status: dict[str, Any]) -> bool:
+        # A connection is listed some seconds after it was opened.
+        for admin, _ in admins:
+            for one in admin.call("GET", "connections"):
+                if one.get("user") == name:
+                    with contextlib.suppress(AssertionError):
+                        admin.call("DELETE", f"connections/{quote(one['name'], safe='')}")
+        return all("refused" in (status[side]["reason"] or "") for side in ("source", "target"))
+
+    daemon.wait_until(refused, 40)
     for command in ("status", "status --json", "check --json", "cutover mail"):
         search.look(f"bridge {command}, refused", said(daemon.file, *command.split()))
     for admin, _ in admins:
