@@ -89,6 +89,11 @@ class Events:
             while not self._ended.wait(EVERY) and self._streams:
                 before, last = last, _Seen(self._look())
                 self._last = last
+                # With a thousand queues each step takes some milliseconds: messages pass in between.
+                gevent.sleep(0)
+                if any(stream.rows for stream in self._streams):
+                    last.make_rows()
+                    gevent.sleep(0)
                 since = _Since(before, last)
                 for stream in list(self._streams):
                     stream.tell(since.told(stream.rows, stream.queue))
@@ -113,6 +118,10 @@ class _Seen:
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
         return rows(self.status)
+
+    def make_rows(self) -> None:
+        """Make them now: they are needed soon."""
+        _ = self.rows
 
     def queue(self, name: str) -> dict[str, Any] | None:
         return next((queue for queue in self.status["queues"] if queue["name"] == name), None)

@@ -15,7 +15,7 @@ const thickness = (perSecond) => (perSecond > 0 ? Math.min(26, 3 + 5.5 * Math.lo
 // width of the picture, unit of its type (1 where a line of it is 14 pixels high).
 export function flowPicture(svg, what, width, unit) {
   const wide = width >= WIDE * unit;
-  const place = wide ? across(width, unit) : down(width, unit);
+  const place = wide ? across(width, unit, what.inline) : down(width, unit);
   if (svg.shape !== `${width} ${place.height}`) {
     svg.shape = `${width} ${place.height}`;
     svg.setAttribute("viewBox", `0 0 ${svg.shape}`);
@@ -29,7 +29,7 @@ export function flowPicture(svg, what, width, unit) {
   const { old, bridge, fresh, ladder, workers, doers } = place;
   if (back) {
     band(side(fresh, bridge), side(bridge, fresh), what.outRate, "b-new", moves, rate(what.outRate));
-    band(side(bridge, old), side(old, bridge), what.outRate, "b-old", moves, "");
+    if (!what.inline) band(side(bridge, old), side(old, bridge), what.outRate, "b-old", moves, "");
   } else if (what.mixed || forward || what.paused) {
     const out = forward || what.mixed ? what.outRate : 0;
     band(side(old, bridge), side(bridge, old), out, "b-old", moves, "");
@@ -38,14 +38,23 @@ export function flowPicture(svg, what, width, unit) {
     band(side(old, bridge), side(bridge, old), 0, "b-none", false, "");
     band(side(bridge, fresh), side(fresh, bridge), 0, "b-none", false, "");
   }
-  const heldOld = !what.inline && (what.route === "legacy" || what.route === "canary" || what.route === "reverse" || what.mixed);
-  band(side(old, workers), side(workers, old), 0, heldOld ? "b-old thin" : "b-none", false, "");
+  // Inline the bridge itself feeds the old workers, on the legacy side.
+  if (what.inline) {
+    const feeds = !what.paused && what.route !== "quorum";
+    const all = feeds && (what.route === "legacy" || what.route === "dual" || what.route === "reverse");
+    if (all && what.route !== "dual") band(side(old, bridge), side(bridge, old), what.outRate, "b-old", moves, "");
+    const look = feeds ? "b-old" : "b-none";
+    if (wide) band(side(bridge, workers), side(workers, bridge), all ? what.outRate : 0, look, moves, "");
+    else nodes.push(["path", { class: `band ${look} thin`, d: `M${bridge.x + bridge.w} ${bridge.y + 8}C${workers.cx} ${bridge.y + 8} ${workers.cx} ${bridge.y} ${workers.cx} ${workers.y + workers.h}`, "stroke-width": 1.5 }]);
+  }
+  const heldOld = (what.route === "legacy" || what.route === "canary" || what.route === "reverse" || what.mixed);
+  if (!what.inline) band(side(old, workers), side(workers, old), 0, heldOld ? "b-old thin" : "b-none", false, "");
   band(side(fresh, doers), side(doers, fresh), 0, what.newConsumers ? "b-new thin" : "b-none", false, "");
   if (ladder) nodes.push(...throughLadder(place, what, moves, unit));
   nodes.push(node(old, "n-old", "Old queue", count(what.old), what.unacked ? `${count(what.unacked)} unacked` : "ready", unit));
   nodes.push(node(bridge, "n-bridge", "Bridge", count(what.inFlight), what.paused ? "paused" : "in flight", unit));
   nodes.push(node(fresh, "n-new", "New queue", count(what.new), "ready", unit));
-  nodes.push(small(workers, "n-old", what.inline ? "legacy workers" : "old workers", count(what.oldConsumers), unit));
+  nodes.push(small(workers, "n-old", what.inline ? "legacy side" : "old workers", what.inline ? "old workers" : count(what.oldConsumers), unit));
   nodes.push(small(doers, "n-new", "new workers", count(what.newConsumers), unit));
   if (ladder) nodes.push(small(ladder, "n-ladder", "ladder (ETA)", count(what.ladder), unit));
   patch(svg, nodes);
@@ -53,7 +62,7 @@ export function flowPicture(svg, what, width, unit) {
 
 const box = (x, y, w, h) => ({ x, y, w, h, cx: x + w / 2, cy: y + h / 2 });
 
-function across(width, unit) {
+function across(width, unit, inline) {
   const w = NODE * unit;
   const h = HEIGHT * unit;
   const s = SMALL * unit;
@@ -68,7 +77,7 @@ function across(width, unit) {
     bridge: box(middle, y, w, h),
     fresh: box(right, y, w, h),
     ladder: box(Math.min(between - w / 2, right - w * 0.62), 2, w, s),
-    workers: box(1, low, w, s),
+    workers: box(inline ? middle : 1, low, w, s),
     doers: box(right, low, w, s),
     across: true,
   };
