@@ -3,6 +3,8 @@
 1. Over TCP no name is believed: the journal says `token@` and where the request came from.
 2. A browser must not become a door: a page elsewhere cannot send the token, and a name that was made to point here (DNS
    rebinding) is refused by its Host header, which every browser sends. Who bears the token may use any name.
+3. Nor may one that reaches the unix socket through a forwarded port (`ssh -L`), where no token is asked for: a request
+   that a page sent bears its Origin, and that must be a local one.
 """
 
 from __future__ import annotations
@@ -57,6 +59,13 @@ class Access:
         """
         peer = request.environ.get(PEER)
         if peer is not None:
+            origin = request.headers.get("Origin")
+            if origin is not None and not self._is_here(origin.partition("://")[2]):
+                raise Denied(
+                    HTTPStatus.FORBIDDEN,
+                    "the request comes from a page of another host",
+                    "ask by the command, or by a page whose address is localhost or an IP address",
+                )
             door = "cli" if request.user_agent.string.startswith(CLI) else "http"
             return Asker(str(peer), door, trusted=True)
         bears = self._bears_token(request.headers.get("Authorization"))

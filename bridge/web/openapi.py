@@ -5,7 +5,7 @@ What the routes and keys mean stands here once; a test holds that none is left o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -184,18 +184,20 @@ LOOKS: dict[str, tuple[str, dict[str, str]]] = {
     "openapi.json": ("for programs", {}),
 }
 
-#: What is answered in another form: the path, what it is, its content type, and the codes beside 200.
-TEXTS: dict[str, tuple[str, str, tuple[int, ...]]] = {
-    "/": ("the page", "text/html", ()),
-    "/page/": ("a file of the page", "*/*", ()),
+#: What is answered in another form: the path, what it is, its content type, the codes beside 200, and the words of the
+#: query that it takes.
+TEXTS: dict[str, tuple[str, str, tuple[int, ...], dict[str, str]]] = {
+    "/": ("the page", "text/html", (), {}),
+    "/page/": ("a file of the page", "*/*", (), {}),
     "/api/events": (
-        "the status as it changes: server-sent events `status`, then `change`",
+        "the status as it changes: server-sent events `status`, then `change`, and `queue` for the one that is named",
         "text/event-stream",
         (503,),
+        {"rows": "whatever it is: of each queue what a list shows", "queue": "with rows: everything of this queue"},
     ),
-    "/metrics": ("all metrics, for Prometheus", "text/plain", ()),
-    "/livez": ("whether the daemon lives", "text/plain", (503,)),
-    "/readyz": ("whether it does its work, or has a reason not to", "text/plain", (503,)),
+    "/metrics": ("all metrics, for Prometheus", "text/plain", (), {}),
+    "/livez": ("whether the daemon lives", "text/plain", (503,), {}),
+    "/readyz": ("whether it does its work, or has a reason not to", "text/plain", (503,), {}),
 }
 
 _REFUSALS = {
@@ -241,17 +243,20 @@ def _look(path: str) -> Json:
     if name in LOOKS:
         words, query = LOOKS[name]
         found = {"200": _told(words, _JSON, {"$ref": f"#/components/schemas/{name}"}), **_refused(_LOOKING)}
-        parameters = [
-            {"name": key, "in": "query", "required": False, "schema": _TEXT, "description": text}
-            for key, text in query.items()
-        ]
-        return {"summary": words, "parameters": parameters, "responses": found}
-    words, kind, codes = TEXTS["/page/" if path.startswith("/page/") else path]
+        return {"summary": words, "parameters": _parameters(query), "responses": found}
+    words, kind, codes, query = TEXTS["/page/" if path.startswith("/page/") else path]
     found = {"200": _told(words, kind, _TEXT), **_refused((400, 403))}
     for code in codes:
         kinds = {kind: {"schema": _TEXT}, _JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
         found[str(code)] = {"description": "with the reason", "content": kinds}
-    return {"summary": words, "responses": found}
+    return {"summary": words, "parameters": _parameters(query), "responses": found}
+
+
+def _parameters(query: Mapping[str, str]) -> list[Json]:
+    return [
+        {"name": key, "in": "query", "required": False, "schema": _TEXT, "description": text}
+        for key, text in query.items()
+    ]
 
 
 def _verb(path: str) -> Json:

@@ -38,6 +38,14 @@ def test_the_user_at_the_unix_socket_may_change_things() -> None:
     assert LOCKED.asker(asked(peer="alice@h1", **{"User-Agent": "bridge-cli/0.1"})).door == "cli"
 
 
+def test_over_the_unix_socket_too_a_page_of_another_host_is_refused() -> None:
+    for origin in ("http://evil.example:9000", "https://evil.example", "null", "", "file://"):
+        refused = denied(OPEN, peer="alice@h1", host="evil.example:9000", Origin=origin)
+        assert (refused.code, str(refused)) == (403, "the request comes from a page of another host")
+    for origin in ("http://localhost:9000", "http://127.0.0.1:9000", "http://[::1]:9000"):
+        assert LOCKED.asker(asked(peer="alice@h1", host="localhost:9000", Origin=origin)).trusted
+
+
 def test_no_header_makes_a_request_one_of_the_unix_socket() -> None:
     for name in (PEER, "bridge_peer", "Bridge-Peer"):
         assert denied(LOCKED, **{name: "root@h1"}).code == 403
