@@ -144,7 +144,8 @@ class Watch:
     #: Since when the daemon does not answer, and why; None while it does.
     away: tuple[datetime, str] | None = None
     _next_history: float = 0.0
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    _over: bool = False
+    _pause: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> None:
         """Ask once.
@@ -188,23 +189,21 @@ class Watch:
 
     def on_screen(self, console: Console) -> None:
         """Show it until Ctrl-C or SIGTERM; the last picture stays on the terminal."""
-        try:
-            with _terminable(), Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
-                while True:
-                    self.look()
-                    live.update(_lines(self.picture(console)), refresh=True)
-                    self._stopped.wait(self.every)
-        except KeyboardInterrupt:
-            for line in self.picture(console):
-                console.print(line)
+        with self._until_ended(), Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
+            while not self._over:
+                self.look()
+                live.update(_lines(self.picture(console)), refresh=True)
+                self._pause.wait(self.every)
+        for line in self.picture(console):
+            console.print(line)
 
     def as_lines(self, *, as_json: bool) -> None:
-        """Print a line for each look until Ctrl-C; that the daemon is away once, and again when it is for another
-        reason.
+        """Print a line for each look until Ctrl-C or SIGTERM; that the daemon is away once, and again when it is for
+        another reason.
         """
         told: str | None = None
-        try:
-            while True:
+        with self._until_ended():
+            while not self._over:
                 self.look()
                 if self.away is None and self.status is not None:
                     told = None
@@ -214,19 +213,27 @@ class Watch:
                     gone = {"error": told, "since": since.isoformat(timespec="seconds")}
                     click.echo(_compact(gone) if as_json else self._gone(self.away).plain)
                 sys.stdout.flush()
-                self._stopped.wait(self.every)
+                self._pause.wait(self.every)
+
+    @contextmanager
+    def _until_ended(self) -> Iterator[None]:
+        """Ctrl-C ends what is done here, and SIGTERM does: left in the middle of a picture, a terminal shows nothing of
+        what is typed.
+        """
+
+        def end(_number: int, _frame: object) -> None:
+            # The exception ends what is waited for. Python drops one that is raised while an object is being deleted.
+            self._over = True
+            raise KeyboardInterrupt
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
         except KeyboardInterrupt:
-            return
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does: left in the middle of a picture, a terminal shows nothing of what is typed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _lines(told: list[Text]) -> Text:
