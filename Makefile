@@ -118,7 +118,7 @@ metrics: $(STAMP)
 # On real brokers. Most tests wait for a second to pass, so several files run beside each other, each with brokers of its own; what breaks
 # brokers runs two at a time, and what measures times runs alone.
 real: brokers
-	$(BIN)/pytest tests/functional tests/e2e tests/docs -m "not long and not alone" -n 3 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests/functional tests/e2e tests/docs -m "not long and not alone" -n 4 --dist loadfile $(ARGS)
 	$(BIN)/pytest tests/faults -m "not long" -n 2 --dist load $(ARGS)
 	$(MAKE) --no-print-directory browser
 	exec $(BIN)/pytest tests/e2e -m "not long and alone" $(ARGS)

@@ -30,7 +30,7 @@ def peak(daemon: Daemon) -> int:
 
 
 @in_one_world
-@pytest.mark.parametrize("slow", [False, True], ids=["full-speed", "slow-target"])
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.long)], ids=["full-speed", "slow-target"])
 def test_messages_of_ten_bytes_to_sixteen_mebibytes(slow: bool, vhosts: Vhosts, tmp_path: Path) -> None:
     """Sizes are not known before they come: prefetch alone would let in 500 of the largest for each queue."""
     chance = random.Random(4)
