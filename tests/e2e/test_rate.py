@@ -67,9 +67,9 @@ def test_queues_share_the_limit_of_all_together(vhosts: Vhosts, tmp_path: Path):
             for worker in (first, second):
                 worker.wait_for(20)
             began, seen = time.monotonic(), (len(first.got), len(second.got))
-            first.wait_for(seen[0] + 80, 30)
+            first.wait_for(seen[0] + 200, 30)
             seconds, got = time.monotonic() - began, (len(first.got) - seen[0], len(second.got) - seen[1])
-            assert abs(got[0] - got[1]) < 30, "half of it each"
+            assert abs(got[0] - got[1]) < 100, "half of it each, but for a second in which one had nothing to ack"
             assert 40 * seconds < sum(got) < 120 * seconds + 20
             # A queue's own limit counts beside it, and leaves the rest to the other.
             limit(daemon, "10/s", "q2")

@@ -101,6 +101,7 @@ def test_up_env_down():
     assert 'lab "cli" is not up' in missing.stderr
 
 
+@pytest.mark.long
 def test_labs_side_by_side():
     with ThreadPoolExecutor() as pool:
         one, two = pool.map(lambda name: Brokers.up(name, {"b": Wanted("4.3", ("v",))}), ["one", "two"])
@@ -142,6 +143,7 @@ def test_killed_owner_leaves_nothing(killed: str):
     assert state.guard.wait(10)
 
 
+@pytest.mark.long
 def test_lab_outlives_who_started_it_and_may_be_given_an_owner(new_lab: MakesLabs):
     lab = new_lab(same_broker=True)
     state = state_of(lab.brokers.name)

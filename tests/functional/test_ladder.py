@@ -43,10 +43,18 @@ def make_queues(vhosts: Vhosts, *names: str) -> None:
             new.declare(name, **QUORUM)
 
 
+in_each_world = pytest.mark.parametrize(
+    "world",
+    ["3.10->4.3", *(pytest.param(name, marks=pytest.mark.long) for name in ("3.10->3.10", "3.10->4.0"))],
+    indirect=True,
+)
+
+
 def all_moving(status: dict[str, Any]) -> bool:
     return bool(status["queues"]) and all(queue["state"] == "moving" for queue in status["queues"])
 
 
+@in_each_world
 def test_classic_ladder_is_used_with_a_warning(vhosts: Vhosts, tmp_path: Path) -> None:
     make_queues(vhosts, "q1")
     declare_ladder(vhosts.new, "classic")
@@ -65,6 +73,7 @@ def test_classic_ladder_is_used_with_a_warning(vhosts: Vhosts, tmp_path: Path) -
         assert daemon.queue("q1")["converted"] == 1
 
 
+@in_each_world
 def test_missing_exit_is_bound_before_anything_is_delayed(vhosts: Vhosts, tmp_path: Path) -> None:
     """40 messages without an exit would stop every other task of their level."""
     make_queues(vhosts, "q1")

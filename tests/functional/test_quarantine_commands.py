@@ -406,6 +406,7 @@ def test_killed_between_publish_and_ack_nothing_is_lost(bridge: Operator, side: 
         assert arrived.total() - len(arrived) <= 200
 
 
+@pytest.mark.long
 def test_two_at_once_share_what_is_there(bridge: Operator, side: Side) -> None:
     numbers = range(300)
     put(side, *(task(b"%d" % number) for number in numbers))
