@@ -73,6 +73,8 @@ DISCOVER = 10.0
 GATE = 2.0
 #: Seconds that the gates have at the start before the doors open, and then the queues to begin.
 FIRST = 0.3
+#: Seconds between two looks at the exits of quiet queues.
+EXITS = 30.0
 #: Seconds between two looks at all levels of the ladder.
 LADDER_WATCH = 60.0
 #: Queues from which on looks at all of them come less often: what a look costs is by the queue.
@@ -136,12 +138,13 @@ class Daemon:
         self.exits = Exits(self.link.target, sides.ladder(config.target))
         target = sides.management("target", config.target)
         self.doubles = Doubles()
+        self.exit_watch = ExitWatch(target, config.target.amqp[0].vhost, self.exits.bind)
         shared = Shared(
             exits=self.exits,
             target_type=TargetTypes(target, config.target.amqp[0].vhost).of,
             set_apart=setter(exporter(Path(config.export.folder)), lambda: self.link),
             doubles=self.doubles,
-            look_at_exit=ExitWatch(target, config.target.amqp[0].vhost, self.exits.bind).look,
+            look_at_exit=self.exit_watch.look,
             budget=self._budget,
             stream=self._stream(),
         )
@@ -297,6 +300,7 @@ class Daemon:
         gevent.spawn(self._every, "postponed verbs", REPORT, lambda: self.control.tick(datetime.now(UTC)))
         gevent.spawn(self._every, "discovery", DISCOVER, self._discover, done=True)
         gevent.spawn(self._every, "ladder", LADDER_WATCH, self.exits.watch, done=True)
+        gevent.spawn(self._every, "exits", EXITS, self._while_active(self._look_at_exits), done=True)
         gevent.spawn(self._every, "report", REPORT, self._report)
         gevent.spawn(self._every, "drained", LOOK, self._while_active(self.ending.look), unhurried=True)
         if self.old_side is not None:
@@ -422,6 +426,12 @@ class Daemon:
         self.hooks.active()
         if self._statsd is not None and self.standing.queue.term > 1:
             self._statsd.inherit(self.control.snapshot())
+
+    def _look_at_exits(self) -> None:
+        """Wake the quiet queues whose exit from the ladder is not known to be there: they see to it."""
+        ahead = {queue.terms.target: queue for queue in self.discovery.all() if queue.to_target is not None}
+        for target in self.exit_watch.missing(ahead):
+            ahead[target].wake()
 
     def _woken(self) -> None:
         """A connection opened, closed, was blocked or unblocked."""

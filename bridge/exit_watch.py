@@ -1,8 +1,7 @@
 """The exits of quiet queues from the ladder: bound anew when somebody took them away, since what waits in the ladder
 needs its exit when it is due.
 
-1. A thousand quiet queues ask at about the same time. One listing of the bindings answers them all; bound is only what
-   is missing there.
+1. One listing of the bindings tells of all of them; a queue whose exit is missing there is woken, and binds it.
 2. Where nothing can be listed, each exit is bound anew: the broker's answer is the proof that it is there.
 """
 
@@ -52,6 +51,10 @@ class ExitWatch:
         self._lock = RLock()
         self._listed_at = -math.inf
         self._bound: frozenset[str] = frozenset()
+
+    def missing(self, queues: Iterable[str]) -> set[str]:
+        """The target queues of these whose exit is not known to be there: all, where nothing can be listed."""
+        return set(queues) - self._listed()
 
     def look(self, queue: str) -> None:
         """See that the exit of a queue is there.

@@ -41,16 +41,16 @@ TAG = "bridge"
 #: while bytes still go out to the target, but so that nothing is unacked for a minute.
 LAST_CONFIRMS = 20.0
 AT_MOST = 50.0
-#: Seconds between two looks at our exit from the ladder while a queue moves; every QUIET seconds while nothing does.
+#: Seconds between two looks at our exit from the ladder while a queue moves; a quiet one is woken when it is missing.
 EXIT_WATCH = 10.0
 #: Times that a message may have come back to a quorum queue before it is set apart: from 4.0 on a broker drops it, or
 #: dead-letters it, after 20 (semantics.md, 7.3), and each fault on the way back is one.
 MOST_RETURNS = 10
 #: Seconds between looks at a subscription in which something moves (`Subscription.sample` wakes it), or may soon.
 TICK = 1.0
-#: The same where nothing moves: whatever happens to it wakes it, and only its exit from the ladder is looked at. A
-#: thousand queues that look every second do nothing else.
-QUIET = 30.0
+#: The same where nothing moves: whatever happens to it wakes it. A thousand queues that look every second do nothing
+#: else.
+QUIET = 300.0
 #: The same where acks are held back to keep a rate. Only there: a thousand queues that look so often do nothing else.
 PACED_TICK = 0.05
 #: Seconds after which a subscription ends and begins anew when acks are held back: nothing stays unacked for a minute.

@@ -53,6 +53,13 @@ def test_one_listing_answers_many_and_only_what_is_missing_is_bound():
     assert api.asked == 1
 
 
+def test_what_is_missing_is_told_and_nothing_is_bound():
+    scene = Scene(Api("q1", "q3"))
+    assert scene.watch.missing(["q1", "q2", "q3"]) == {"q2"}
+    assert Scene(None).watch.missing(["q1", "q2"]) == {"q1", "q2"}, "without an API nobody knows"
+    assert scene.bound == []
+
+
 def test_another_binding_of_the_queue_is_no_exit():
     api = Api()
     api.bindings = [
