@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 from tests.browser.pages import Pages, serving
 from tests.support.brokers import broker_set, new_vhosts, vhosts, world
+from tests.support.ci import in_ci
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -23,7 +23,7 @@ def browser() -> Iterator[Browser]:
     """Chromium; absent locally its tests are skipped, absent in CI they fail."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
-        if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        if not in_ci():
             pytest.skip("no chromium here: apt-get install chromium")
         raise RuntimeError("no chromium here: apt-get install chromium")
     from playwright.sync_api import expect, sync_playwright

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ import click
 from tests.guard.counted import Counts, GuardError, Missing, Python, count
 from tests.guard.figures import FILE, Change, Kept, compare, load, nearest, save
 from tests.guard.shapes import BURDENED, SHAPES
+from tests.support.ci import in_ci
 
 _NAMES = [shape.name for shape in SHAPES]
 
@@ -35,7 +35,7 @@ def main(only: Sequence[str], update: bool, programs: Sequence[str]) -> None:
     except Missing as fault:
         click.echo(f"guard: {fault}\nguard: hint: {fault.hint}", err=True)
         # Like tests that need brokers: skipped where it cannot run, but never in CI.
-        sys.exit(1 if os.environ.get("CI", "").lower() not in ("", "0", "false") else 0)
+        sys.exit(1 if in_ci() else 0)
     except GuardError as fault:
         click.echo(f"guard: {fault}" + (f"\nguard: hint: {fault.hint}" if fault.hint else ""), err=True)
         sys.exit(1)

@@ -12,6 +12,7 @@ import pytest
 from tests.image.base import base_root
 from tests.image.build import Image
 from tests.support.brokers import broker_set, new_vhosts, vhosts, world
+from tests.support.ci import in_ci
 
 __all__ = ["broker_set", "new_vhosts", "vhosts", "world"]
 
@@ -24,7 +25,7 @@ def base() -> Path:
     """The base's root folder; without the programs for it the test is skipped, and in CI it fails."""
     missing = [package or program for program, package in _NEEDED.items() if shutil.which(program) is None]
     why = f"not installed: {', '.join(missing)}" if missing else "" if os.geteuid() == 0 else "this takes root"
-    if why and os.environ.get("CI", "").lower() in ("", "0", "false"):
+    if why and not in_ci():
         pytest.skip(f"{why} (make image)")
     assert not why, why
     return base_root()

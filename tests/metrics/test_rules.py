@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 import yaml
 
 from bridge.metrics import TABLE
+from tests.support.ci import in_ci
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "config" / "prometheus-rules.yaml"
@@ -33,7 +33,7 @@ def promtool() -> str:
     found = shutil.which("promtool") or shutil.which(str(ROOT / "build" / "promtool"))
     if found is None:
         missing = "promtool is not there: `make metrics` takes it from Debian's package prometheus"
-        if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        if not in_ci():
             pytest.skip(missing)
         pytest.fail(missing)
     return found

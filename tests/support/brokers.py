@@ -25,6 +25,7 @@ import pytest
 
 from bridge.errors import LabError
 from bridge.lab.brokers import Brokers, Cluster, Lab, Side, SideInfo, Wanted, backend_here
+from tests.support.ci import in_ci
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +91,7 @@ def need_brokers() -> None:
     try:
         backend_here()
     except LabError as fault:
-        if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        if not in_ci():
             pytest.skip(str(fault))
         raise
 

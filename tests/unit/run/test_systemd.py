@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from bridge import daemon
 from bridge.config_sections import DEFAULT_SOCKET, Export
 from bridge.config_sections import Hooks as HooksSection
 from bridge.errors import Exit
+from tests.support.ci import in_ci
 
 UNITS = Path(__file__).parents[3] / "systemd"
 NAMES = ("bridge.service", "bridge@.service")
@@ -39,7 +39,7 @@ def analyze() -> str:
     """systemd-analyze; in CI it must be there."""
     found = shutil.which("systemd-analyze")
     if found is None:
-        if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        if not in_ci():
             pytest.skip("systemd-analyze is not installed (package systemd)")
         pytest.fail("systemd-analyze is not installed (package systemd)")
     return found
