@@ -175,6 +175,11 @@ class Link:
         else:
             self.backup_wire = TargetWire()
 
+    def forget(self, number: int) -> None:
+        """The channels of this number are gone, on all connections."""
+        for wire in (self.source_wire, self.target_wire, self.leg_wire, self.backup_wire):
+            wire.forget(number)
+
     def start(self, *only: Connection) -> None:
         """Keep the connections open from now on: `only` these, or all that are not kept open yet."""
         for connection in only or self.connections:

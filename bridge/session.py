@@ -190,7 +190,6 @@ class Session:
             BridgeError: it ended because something failed.
         """
         link, number, relay = self._link, self.number, self.relay
-        wires = link.source_wire, link.target_wire, link.backup_wire, link.leg_wire
         source = target = backup = None
         try:
             target = link.target.channel(number)
@@ -200,8 +199,9 @@ class Session:
             backup = self._open_backup()
             source = link.source.channel(number)
             source.on_end = lambda: self._cut("the source's channel closed")
-            wires[0].relays[number] = relay
-            wires[1].relays[number] = relay
+            # Only now: the source may have been connected anew while the target's channel was opened.
+            link.source_wire.relays[number] = relay
+            link.target_wire.relays[number] = relay
             self._consume(source)
             moving()
             try:
@@ -222,11 +222,11 @@ class Session:
             for channel, connection in ((target, link.target), (self._beside, link.leg)):
                 if channel is not None and isinstance(channel.error, Unreachable):
                     self.lost = connection
-            for channel, wire in ((source, wires[0]), (target, wires[1]), (backup, wires[2]), (self._beside, wires[3])):
+            for channel in (source, target, backup, self._beside):
                 if channel is not None:
                     channel.on_end = lambda: None
                     channel.close()
-                    wire.forget(number)
+            link.forget(number)
             self._settle(source)
 
     def _settle(self, source: Channel | None) -> None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import select
 import socket
@@ -98,6 +99,8 @@ class _Run:
         # It ends with us even where we have no time to end it.
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "bridge", "-c", str(file), "run"]
         environment = {**os.environ, "NOTIFY_SOCKET": str(place)}
+        # As whatever installs it does: where Python may write no bytecode, each start would compile the sources.
+        compileall.compile_dir(_REPOSITORY / "bridge", quiet=1)
         began, arrived, ready = time.monotonic(), [], None
         with log.open("ab") as out:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=out, cwd=_REPOSITORY, env=environment)
