@@ -279,18 +279,18 @@ class Session:
         self.relay.stop("cut", text, side)
         self._wake.set()
 
-    def _consume(self, source: Channel) -> None:
-        """Have messages come, as many at once as the pace allows."""
-        source.qos(self.relay.pace.prefetch)
+    def _consume(self, source: Channel, held: int = 0) -> None:
+        """Have messages come, as many at once as the pace allows, `held` of them to the consumer before this one."""
+        source.qos(max(1, self.relay.pace.prefetch - held))
         self._tags += 1
         source.consume(self.way.reads, f"{TAG}-{self._tags}", self.terms.priority)
 
-    def _resize(self, source: Channel, size: int) -> None:
+    def _resize(self, source: Channel, size: int, held: int = 0) -> None:
         """Another prefetch: a second consumer before the first one leaves, so that no message goes by us."""
         log.debug('queue "%s": %d messages in flight from now on', self.queue, size)
         self.relay.pace.prefetch = size
         before = f"{TAG}-{self._tags}"
-        self._consume(source)
+        self._consume(source, held)
         source.cancel(before)
 
     # -- while it moves
@@ -366,7 +366,8 @@ class Session:
             return False
         learnt.cautious = False
         if not self._paced:
-            self._resize(source, learnt.window.begin(limit(self.terms, self._link.queues, learnt)))
+            most = limit(self.terms, self._link.queues, learnt)
+            self._resize(source, learnt.window.begin(most), len(self.relay.ledger))
         return True
 
     def _look(self, source: Channel, now: float) -> None:

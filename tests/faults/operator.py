@@ -156,8 +156,9 @@ def _consumer_timeout(stage: Stage, timeout: int, looks: int) -> None:
 def _timed_out(silent: Callable[[Stage], None]) -> Callable[[Stage], None]:
     def inject(stage: Stage) -> None:
         _consumer_timeout(stage, _SHORT_TIMEOUT, _LOOKS_EVERY)
-        # A channel reads it when it opens.
-        stage.source.cut()
+        # A channel reads it when it opens. With nothing in flight: the cut itself shall double nothing.
+        with stage.quiet():
+            stage.source.cut()
         stage.moves()
         silent(stage)
 
@@ -167,8 +168,8 @@ def _timed_out(silent: Callable[[Stage], None]) -> Callable[[Stage], None]:
 def _timed_in(spoken: Callable[[Stage], None]) -> Callable[[Stage], None]:
     def heal(stage: Stage) -> None:
         _consumer_timeout(stage, _USUAL_TIMEOUT, _USUALLY_LOOKS)
-        spoken(stage)
         stage.source.cut()
+        spoken(stage)
 
     return heal
 
@@ -260,7 +261,7 @@ FAULTS = (
         4.0,
         _NUMBERED,
         True,
-        happens="ETA tasks are refused (404); the old workers have the queue until the ladder is whole",
+        happens="ETA tasks come back (basic.return); the old workers have the queue until the ladder is whole",
     ),
     Fault(
         "consumer timeout of the source while the daemon is held (SIGSTOP)",
