@@ -191,7 +191,7 @@ class Control:
         if self.standby:
             return
         due: list[tuple[Subscription, Plan]] = []
-        for subscription in self._subscriptions():
+        for subscription in self._subscriptions() if self.records.planned else ():
             plan = self.postponed.due(subscription, now)
             if plan is not None:
                 due.append((subscription, plan))
@@ -356,6 +356,6 @@ class Control:
 
 def _each(act: Callable[[_T], _R], each: Sequence[_T]) -> list[_R]:
     """Do something for many at the same time; the answers are in their order."""
-    if len(each) == 1:
-        return [act(each[0])]
+    if len(each) < 2:
+        return [act(one) for one in each]
     return list(Pool(GATES).imap(act, each))

@@ -72,7 +72,8 @@ class Side:
         began = self._clock()
         try:
             more = self._more(place)
-            seen = dict(place.api.pages(path("queues", place.vhost), self._reader(began), _COLUMNS, more))
+            pages = place.api.pages(path("queues", place.vhost), self._reader(), _COLUMNS, more, again=True)
+            seen = {name: depth._replace(at=began) for name, depth in pages}
         except BridgeError as fault:
             self.fault = str(fault)
             # Another node may answer next, or the same one after a restart with other settings.
@@ -95,7 +96,8 @@ class Side:
             self._statistics = overview is None or overview.statistics
         return {} if self._statistics else _TOTALS
 
-    def _reader(self, at: float) -> Callable[[Mapping[str, Any]], tuple[str, Depth]]:
+    def _reader(self) -> Callable[[Mapping[str, Any]], tuple[str, Depth]]:
+        """A reader of a queue; when it was seen is up to whoever asked."""
         counted = self._statistics is not False
 
         def read(item: Mapping[str, Any]) -> tuple[str, Depth]:
@@ -105,7 +107,7 @@ class Side:
                 item.get("messages_ready") or 0,
                 item.get("messages_unacknowledged") or 0,
                 item.get("consumers") or 0,
-                at,
+                0.0,
                 published,
                 item.get("messages_dlx") or 0,
             )

@@ -99,7 +99,7 @@ class Discovery:
             yield from config.explicit_names()
             return
         named = set(config.explicit_names())
-        for queue in self._source.queues(config.source.amqp[0].vhost, SCOPE):
+        for queue in self._source.queues(config.source.amqp[0].vhost, SCOPE, again=True):
             if not config.wants(queue.name):
                 continue
             reason = left_alone(queue, named=queue.name in named)

@@ -144,6 +144,9 @@ class Ending:
         #: Queues of which it was said, by this process or one before it; another route forgets it.
         self._told: set[str] = set()
         self._exchanges = _Exchanges()
+        #: Who was on the old side at the last look, and what of it concerns each queue.
+        self._concerned: OldSide | None = None
+        self._concerns: dict[str, OldSide] = {}
         self.levels = Levels(depths, clock)
 
     # -- every few seconds
@@ -170,7 +173,7 @@ class Ending:
             found.fault = "the broker keeps no statistics"
             return
         try:
-            told = dict(place.api.pages(path("exchanges", place.vhost), _published_in, _EXCHANGE))
+            told = dict(place.api.pages(path("exchanges", place.vhost), _published_in, _EXCHANGE, again=True))
         except BridgeError as fault:
             found.fault = str(fault)
             return
@@ -198,7 +201,9 @@ class Ending:
 
     def _judge(self, now: float) -> None:
         old, judged = self._who(), {}
-        concerns = {} if old is None else by_queue(old)
+        if old is not self._concerned:
+            self._concerned, self._concerns = old, {} if old is None else by_queue(old)
+        concerns = self._concerns
         nobody = None if old is None else replace(old, flows=(), consumers=(), holders=(), unexplained={})
         for number, subscription in enumerate(list(self._subscriptions())):
             if number % _AT_ONCE == 0:

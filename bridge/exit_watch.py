@@ -73,7 +73,7 @@ class ExitWatch:
             if self._clock() - self._listed_at >= FRESH:
                 self._bound = frozenset()
                 try:
-                    self._bound = self._api.get(self._path, _read, _COLUMNS) or self._bound
+                    self._bound = self._api.get(self._path, _read, _COLUMNS, again=True) or self._bound
                 except BridgeError as fault:
                     log.debug("exits are bound one by one: %s", fault)
                 self._listed_at = self._clock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import urllib3
@@ -135,6 +135,8 @@ class Management:
             timeout=ANSWER,
         )
         self.user = user
+        #: The last answers to what is asked again and again, and what was read in them.
+        self._read: dict[tuple[str, ...], tuple[bytes, Any]] = {}
 
     def close(self) -> None:
         """Let the connections go."""
@@ -182,8 +184,13 @@ class Management:
         *,
         also: int = 200,
         more: Mapping[str, str] = _NOTHING,
+        again: bool = False,
     ) -> _Read | None:
-        """What `read` makes of the JSON that one call answers, None for 404; `also` is a status that has JSON too."""
+        """What `read` makes of the JSON that one call answers, None for 404; `also` is a status that has JSON too.
+
+        With `again`, for what is asked every few seconds, an answer that is the same as the last one, byte for byte, is
+        not read once more: `read` must make the same of it then.
+        """
         answer = self._answer("GET", path, fields={"columns": columns, **more} if columns else dict(more))
         if answer.status == 404:
             return None
@@ -192,18 +199,33 @@ class Management:
         try:
             if answer.status >= 400 and answer.status != also:
                 raise ValueError
-            return read(answer.json())
+            asked = (path, columns, *more.values())
+            if again and (known := self._read.get(asked)) is not None and known[0] == answer.data:
+                return cast("_Read", known[1])
+            found = read(answer.json())
+            if again:
+                self._read[asked] = answer.data, found
+            return found
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._not_told(answer) from None
 
     def pages(
-        self, path: str, read: Callable[[Any], _Read], columns: str, more: Mapping[str, str] = _NOTHING
+        self,
+        path: str,
+        read: Callable[[Any], _Read],
+        columns: str,
+        more: Mapping[str, str] = _NOTHING,
+        *,
+        again: bool = False,
     ) -> Iterator[_Read]:
-        """What `read` makes of every item of a paged list; a path that is not there is a vhost that is not there."""
+        """What `read` makes of every item of a paged list; a path that is not there is a vhost that is not there.
+
+        `again` as in `get`.
+        """
         page, pages = 1, 1
         while page <= pages:
             asked = {"page": str(page), "page_size": str(PAGE), **more}
-            answer = self.get(path, snapshot.page(read), columns, more=asked)
+            answer = self.get(path, snapshot.page(read), columns, more=asked, again=again)
             if answer is None:
                 raise self.no_vhost(unquote(path.rpartition("/")[2]))
             items, pages = answer
@@ -220,18 +242,19 @@ class Management:
     # -- looking
     # --------------------------------------------------------------------------------------------------------
 
-    def queues(self, vhost: str, columns: str = snapshot.QUEUE) -> Iterator[Queue]:
+    def queues(self, vhost: str, columns: str = snapshot.QUEUE, *, again: bool = False) -> Iterator[Queue]:
         """Every queue of a vhost.
 
         Args:
             vhost: its name.
             columns: what is asked for; the rest of each queue is what it would be without messages or consumers.
+            again: as in `get`.
 
         Raises:
             Unreachable: the API does not answer, or not as RabbitMQ does.
             AccessRefused: it refuses the user.
         """
-        return self.pages(path("queues", vhost), snapshot.queue, columns)
+        return self.pages(path("queues", vhost), snapshot.queue, columns, again=again)
 
     def queue(self, vhost: str, name: str) -> Queue | None:
         """One queue; None when it does not exist."""

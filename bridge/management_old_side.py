@@ -64,7 +64,7 @@ class _Asked:
         mode, statistics = self._may("overview", "overview", _overview, OVERVIEW) or ("basic", True)
         if not statistics or mode == "none":
             self._unknown.append("who publishes: the broker collects no statistics")
-        queues = {one.name: one for one in api.pages(path("queues", vhost), _queue, QUEUE)}
+        queues = {one.name: one for one in api.pages(path("queues", vhost), _queue, QUEUE, again=True)}
         _, tags = self._may("whoami", "whoami", snapshot.whoami) or ("", ())
         if not {"monitoring", "administrator"} & set(tags):
             # Such a user is shown its own connections and no others, which would look like none.
@@ -105,7 +105,7 @@ class _Asked:
     def _may(self, what: str, path: str, read: Callable[[Any], _Read], columns: str = "") -> _Read | None:
         """What a look can be without: None, and a note of why."""
         try:
-            answer = self._api.get(path, read, columns)
+            answer = self._api.get(path, read, columns, again=True)
         except (AccessRefused, NotTold) as fault:
             self._unknown.append(f"{what}: {fault}")
             return None

@@ -182,6 +182,8 @@ class Records:
     def __init__(self) -> None:
         self._here: dict[str, Record] = {}
         self._away: dict[str, Mapping[str, Any]] = {}
+        #: What each queue's entry was made of last, and that entry: of a thousand queues most stand still.
+        self._made: dict[str, tuple[tuple[object, ...], Mapping[str, Any]]] = {}
 
     def of(self, subscription: Subscription) -> Record:
         """What is known of a queue in scope."""
@@ -189,6 +191,11 @@ class Records:
         if found is None:
             found = self._here[subscription.queue] = Record(Configured(Route.LEGACY, None))
         return found
+
+    @property
+    def planned(self) -> bool:
+        """Whether a verb is planned for any queue in scope."""
+        return any(record.plan is not None for record in self._here.values())
 
     def take_up(self, subscription: Subscription) -> bool:
         """A queue came into scope: it gets what was saved of it, and whether there was something."""
@@ -202,10 +209,24 @@ class Records:
         """A queue left the scope."""
         self._away[subscription.queue] = entry(subscription, self.of(subscription))
         del self._here[subscription.queue]
+        self._made.pop(subscription.queue, None)
 
     def dump(self, subscriptions: Iterable[Subscription]) -> dict[str, Any]:
         """All queues as JSON."""
-        return {**self._away, **{one.queue: entry(one, self.of(one)) for one in subscriptions}}
+        return {**self._away, **{one.queue: self._entry(one) for one in subscriptions}}
+
+    def _entry(self, subscription: Subscription) -> Mapping[str, Any]:
+        record, name = self.of(subscription), subscription.queue
+        subscription.settle()
+        if record.plan is not None or not subscription.waiting.empty:
+            # A plan changes as it is tried, and what waits is as many by another moment.
+            self._made.pop(name, None)
+            return entry(subscription, record)
+        made_of = _made_of(subscription, record)
+        known = self._made.get(name)
+        if known is None or known[0] != made_of:
+            known = self._made[name] = made_of, entry(subscription, record)
+        return known[1]
 
     def load(self, saved: Mapping[str, Any], subscriptions: Iterable[Subscription]) -> None:
         """Take over what `dump` gave.
@@ -222,6 +243,25 @@ class Records:
     def _restore(self, subscription: Subscription, saved: Entry) -> None:
         saved.restore(subscription)
         self._here[subscription.queue] = saved.record
+
+
+def _made_of(subscription: Subscription, record: Record) -> tuple[object, ...]:
+    """All that `entry` reads, but for a plan and what waits."""
+    return (
+        subscription.route,
+        subscription.paused,
+        subscription.wanted,
+        subscription.share,
+        subscription.limit,
+        subscription.canary_taken,
+        subscription.unsettled,
+        books.numbers(subscription.counts),
+        books.numbers(subscription.back_counts),
+        record.changed_at,
+        record.by,
+        record.reason,
+        record.configured,
+    )
 
 
 def _counted(counts: Counts, in_flight: int) -> dict[str, int]:

@@ -308,7 +308,7 @@ class ControlQueue:
         self._changed = False
         self._own = lease.save(self._content() or {}, _now(), left=left)
         self._asked = time.monotonic()
-        body = encode(self._own)
+        lease.saved = (body := encode(self._own)), self._own
         self._renew = max(SOONEST, min(RENEW, len(body) / RENEW_BYTES))
         self._again = self._asked + len(body) / BUSY_BYTES
         channel.publish(self.queue, body)

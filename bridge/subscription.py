@@ -188,17 +188,20 @@ class Subscription:
 
         Where something moves it is looked after: a subscription in which nothing does sleeps.
         """
-        now = time.monotonic()
-        counts, back = self.counts, self.back_counts
-        taken, self._taken = self._taken, counts.taken + back.taken
-        if taken != self._taken or self.in_flight:
+        counts, back, samples = self.counts, self.back_counts, self._samples
+        taken = counts.taken + back.taken
+        ahead, behind = self._ahead.relay, self._behind.relay
+        # Bytes rather than `in_flight`: no call, for each of a thousand queues.
+        if taken != self._taken or (ahead and ahead.ledger.bytes) or (behind and behind.ledger.bytes):
+            self._taken = taken
             self.wake()
-        samples, moved = self._samples, counts.moved + counts.to_legacy + back.to_legacy
+        moved = counts.moved + counts.to_legacy + back.to_legacy
         if samples and samples[0][1] == moved:
             # A quiet queue has one sample, of when it became so.
             while len(samples) > 1:
                 samples.pop()
             return
+        now = time.monotonic()
         if len(samples) == 1:
             began, before = samples[0]
             samples.extend((now - ago, before) for ago in range(int(RATE_OVER), 0, -1) if now - ago > began)

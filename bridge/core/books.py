@@ -18,8 +18,8 @@ from bridge.core.counts import NUMBERS, Counts
 
 #: Gaps that are kept; each is the end of a process that did not end by itself.
 MOST_GAPS: Final = 100
-#: All numbers of the counts at once.
-_numbers = attrgetter(*NUMBERS)
+#: All numbers of `Counts`, in the order of `NUMBERS`.
+numbers = attrgetter(*NUMBERS)
 #: What is saved beside the counts.
 _IN_FLIGHT = "in_flight"
 
@@ -94,7 +94,7 @@ def total(every: Iterable[Books]) -> Books:
 def dump(counts: Counts, in_flight: int) -> dict[str, int]:
     """What of a queue is to be saved."""
     # Not `asdict`, which copies: this is done for every queue at every change.
-    return {**dict(zip(NUMBERS, _numbers(counts), strict=True)), _IN_FLIGHT: in_flight}
+    return {**dict(zip(NUMBERS, numbers(counts), strict=True)), _IN_FLIGHT: in_flight}
 
 
 def carry_over(counts: Counts, saved: Mapping[str, object]) -> None:

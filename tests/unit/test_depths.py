@@ -24,7 +24,7 @@ class Api:
         return read({"rabbitmq_version": "3.10.8", "node": "a", "disable_stats": not self._statistics})
 
     def pages(
-        self, path: str, read: Callable[[Any], Any], columns: str, more: Mapping[str, str]
+        self, path: str, read: Callable[[Any], Any], columns: str, more: Mapping[str, str], *, again: bool
     ) -> Iterator[tuple[str, Depth]]:
         if self.fault is not None:
             raise self.fault

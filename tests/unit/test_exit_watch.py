@@ -19,7 +19,7 @@ class Api:
         self.bindings: list[dict[str, str]] | None = [binding(queue) for queue in queues]
         self.asked = 0
 
-    def get(self, path: str, read: Callable[[Any], Any], columns: str) -> Any:
+    def get(self, path: str, read: Callable[[Any], Any], columns: str, *, again: bool) -> Any:
         assert path == "exchanges/v%2F1/celery_delayed_delivery/bindings/source"
         assert columns == "destination,destination_type,routing_key"
         self.asked += 1
@@ -94,7 +94,7 @@ def test_without_the_exchange_every_exit_is_bound():
 
 def test_a_listing_that_fails_binds_every_exit_and_is_not_tried_again_for_each():
     class Busy(Api):
-        def get(self, path: str, read: Callable[[Any], Any], columns: str) -> Any:
+        def get(self, path: str, read: Callable[[Any], Any], columns: str, *, again: bool) -> Any:
             self.asked += 1
             raise Unreachable("target: no answer within 20 s")
 

@@ -337,3 +337,36 @@ def test_a_change_that_something_else_than_rabbitmq_answers(serve: Serve):
         serve(lambda _path, _query: (302, "text/html", b"")).delete("queues/v/q")
     with pytest.raises(CallFailed, match="not authorised"):
         serve(lambda _path, _query: (403, "text/html", b"no")).delete("queues/v/q")
+
+
+def test_the_same_answer_is_not_read_again_where_it_is_asked_for_again_and_again(serve: Serve) -> None:
+    answers = [{"a": 1}, {"a": 1}, {"a": 2}, {"a": 1}]
+    read: list[object] = []
+
+    def reader(answer: object) -> object:
+        read.append(answer)
+        return answer
+
+    api = serve(lambda _path, _query: as_json(answers[len(asked)]))
+    asked: list[object] = []
+    for answer in answers:
+        assert api.get("overview", reader, again=True) == answer
+        asked.append(answer)
+    assert read == [{"a": 1}, {"a": 2}, {"a": 1}]
+    asked.clear()
+    for _ in range(2):
+        assert api.get("overview", reader) == {"a": 1}
+    assert len(read) == 5, "what is asked once is read whenever it is asked"
+
+
+def test_pages_are_kept_apart_by_what_was_asked(serve: Serve) -> None:
+    def answer(_path: str, query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+        name = f"q{query['page'][0]}-{query.get('more', ['-'])[0]}-{query['columns'][0]}"
+        return as_json({"items": [{"name": name}], "page_count": 2})
+
+    api = serve(answer)
+    for _ in range(2):
+        for more in ({}, {"more": "m"}):
+            for columns in ("name", "name,type"):
+                found = api.pages("queues/v", lambda one: one["name"], columns, more, again=True)
+                assert list(found) == [f"q{page}-{more.get('more', '-')}-{columns}" for page in (1, 2)]

@@ -57,7 +57,6 @@ COVERED_BY: dict[str, str] = {
     "bridge/asked.py": "tests/unit/test_control.py",
     "bridge/changes.py": "tests/unit/test_control.py",
     "bridge/postponed.py": "tests/unit/test_control.py",
-    "bridge/records.py": "tests/unit/test_control.py",
     "bridge/verbs.py": "tests/unit/test_control.py",
     "bridge/wording.py": "tests/unit/test_control.py",
     "bridge/ladder_back.py": "tests/e2e/test_reverse.py",

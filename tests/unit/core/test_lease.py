@@ -95,7 +95,8 @@ class ControlQueue:
     def save(self, bridge: Bridge, content: dict[str, Any], *, left: bool = False) -> None:
         assert bridge.lease is not None
         bridge.own = bridge.lease.save(content, AT, left=left)
-        self.ready.append(encode(bridge.own))
+        bridge.lease.saved = encode(bridge.own), bridge.own
+        self.ready.append(bridge.lease.saved[0])
 
 
 def held(*bridges: Bridge) -> ControlQueue:
