@@ -2,7 +2,7 @@
 
 1. All rows of a round have the same world and, but for their number, the same messages. Slow movers get fewer.
 2. The Shovel runs at its default prefetch of 1000 and at the best of several, which is looked for first, in the same
-   world.
+   world. The bridge runs as it comes, and with as many in flight as the Shovel at its largest prefetch.
 3. The bridge also moves what has an ETA: as it does it, and entering the ladder where Celery does.
 """
 
@@ -35,6 +35,8 @@ PREFETCHES = (100, 250, 500, PREFETCH, 2000, 5000)
 TRIES = 2
 
 BEST = "Shovel, best prefetch"
+#: The bridge with as many in flight as the Shovel at its largest prefetch.
+WIDE = f"bridge, window {PREFETCHES[-1]}"
 DELAYED = "bridge, ETA in a day"
 ENTRY27 = "same, by celery_delayed_27"
 
@@ -58,6 +60,7 @@ def _rows(bench: Bench, best: int, *, one_broker: bool) -> list[_Row]:
     due = Load(bench.size(_DUE))
     rows = [
         _Row("bridge", bridge(), due),
+        _Row(WIDE, bridge(relay={"window": PREFETCHES[-1]}), due),
         _Row(f"Shovel, prefetch {PREFETCH}", shovel(), due, PREFETCH),
         _Row(BEST, shovel(prefetch=best), due, best),
     ]
