@@ -189,7 +189,8 @@ class Management:
         """What `read` makes of the JSON that one call answers, None for 404; `also` is a status that has JSON too.
 
         With `again`, for what is asked every few seconds, an answer that is the same as the last one, byte for byte, is
-        not read once more: `read` must make the same of it then.
+        not read once more: all who ask for the same columns so must read them the same way, and leave what they get as
+        it is.
         """
         answer = self._answer("GET", path, fields={"columns": columns, **more} if columns else dict(more))
         if answer.status == 404:
