@@ -359,7 +359,7 @@ def _last(queues: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _fresh(depth: Depth | None, now: float) -> Depth | None:
     """What was seen, unless that is too long ago."""
-    return depth if depth is not None and now - depth.at < STALE else None
+    return depth if depth is not None and depth.age(now) < STALE else None
 
 
 def _sum(each: Iterable[float | None]) -> float | None:

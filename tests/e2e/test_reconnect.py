@@ -29,8 +29,9 @@ class Holding(Proxy):
     held = 0
 
     def changed(self, data: bytes, source: socket.socket) -> bytes:
-        daemon, self.daemon = (self.daemon, None) if CONFIRM_SELECT in data else (None, self.daemon)
-        if daemon is not None:
+        daemon = self.daemon
+        if daemon is not None and CONFIRM_SELECT in data:
+            self.daemon = None
             said = daemon.stderr.count(CONNECTED)
             self.source.cut()
             self.held += until(lambda: daemon.stderr.count(CONNECTED) > said, 10)
