@@ -45,7 +45,8 @@ WORKER = "celery -A tasks worker -l info -c 1 -n {0}@%h -Q mail,reports --pidfil
 #: What people do with systemd, here.
 BY_HAND = {
     "export CREDENTIALS_DIRECTORY=/etc/bridge/credentials": "",
-    "systemctl start celery-new": f"BROKER=$NEW_AMQP SETTINGS=celery_quorum {WORKER.format('new')}",
+    "systemctl start celery-new": f"BROKER=$NEW_AMQP SETTINGS=celery_quorum {WORKER.format('new')}\n"
+    "until grep -qs ready new.log; do sleep 0.2; done",
     "systemctl enable --now bridge": "bridge run > bridge.log 2>&1 &",
     "bridge status --watch=60 >> night.log": "bridge status --watch=60 >> night.log &",
     "systemctl stop celery-old": "kill $(cat old.pid)",

@@ -36,6 +36,11 @@ PATIENCE = 40.0
 NOT_ZERO = re.compile(r"^no: |refused|^error: |^[1-9]\d* blocker", re.MULTILINE)
 
 
+def looks(command: str) -> bool:
+    """Whether a command changes nothing, so that it may be typed again."""
+    return command.startswith(LOOKS) or (command.startswith("bridge ") and "--dry-run" in command.split())
+
+
 @dataclass(frozen=True)
 class File:
     """What the reader saves."""
@@ -156,7 +161,7 @@ class Shell:
             meant = bool(NOT_ZERO.search("\n".join(step.shown)))
             if not left and (code == 0 or meant):
                 return
-            if not step.command.startswith(LOOKS) or time.monotonic() > until:
+            if not looks(step.command) or time.monotonic() > until:
                 break
             time.sleep(0.3)  # noqa: TID251 - a poll inside a wait with a deadline
         why = f"not shown: {left}" if left else f"exit code {code}"
