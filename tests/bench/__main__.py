@@ -38,7 +38,7 @@ _EPILOG = "Studies: " + ", ".join(_NAMES) + "."
 @click.option("--only", type=click.Choice(list(_NAMES)), multiple=True, metavar="NAME", help="This study; repeatable.")
 @click.option("--world", type=click.Choice(list(WORLDS)), multiple=True, help="These brokers; repeatable.")
 @click.option("--lab", metavar="NAME", help="Measure on a lab that is up (`bridge lab up`), and leave it up.")
-@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Rounds: runs of each row.")
+@click.option("--runs", type=click.IntRange(1), default=4, show_default=True, help="Rounds: runs of each row.")
 @click.option("--scale", type=click.FloatRange(0.001, 100), default=1.0, show_default=True, help="Times all sizes.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Keep the JSON in this file.")
 @click.option("--charts", "folder", type=click.Path(file_okay=False, path_type=Path), help="Draw charts into it.")

@@ -3,27 +3,27 @@
 1. All rows of a round have the same world and, but for their number, the same messages. Slow movers get fewer.
 2. The Shovel runs at its default prefetch of 1000 and at the best of several, which is looked for first, in the same
    world. The bridge runs as it comes, and with as many in flight as the Shovel at its largest prefetch.
-3. The bridge also moves what has an ETA: as it does it, and entering the ladder where Celery does.
+3. The bridge also moves what has an ETA: as it does it, and entering the ladder in Celery's two ways.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.bench import limit
 from tests.bench.load import DAY, Load
 from tests.bench.moved import moved
 from tests.bench.movers import bridge, program
+from tests.bench.shapes import Run, in_turn
 from tests.bench.shovel import PREFETCH, local_shovel, shovel
-from tests.bench.study import MOVED, Aim, Column, Sample, Study
+from tests.bench.study import MOVED, Aim, Column, Study
 from tests.bench.world import ONE_BROKER, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.bench.movers import Mover
-    from tests.bench.study import Bench
+    from tests.bench.study import Bench, Sample
     from tests.support.brokers import World
 
 NAME = "movers"
@@ -34,11 +34,11 @@ SEARCH = "1 KiB, search"
 PREFETCHES = (100, 250, 500, PREFETCH, 2000, 5000)
 TRIES = 2
 
-BEST = "Shovel, best prefetch"
+DEFAULT, BEST = f"Shovel, prefetch {PREFETCH}", "Shovel, best prefetch"
 #: The bridge with as many in flight as the Shovel at its largest prefetch.
 WIDE = f"bridge, window {PREFETCHES[-1]}"
 DELAYED = "bridge, ETA in a day"
-ENTRY27 = "same, by celery_delayed_27"
+ENTRY_CELERY, ENTRY27 = "same, by Celery's highest bit", "same, by celery_delayed_27"
 
 # Messages of a run: each takes a few seconds on two cores that the brokers share.
 _DUE = 60_000
@@ -48,54 +48,41 @@ _WITH_ETA = 20_000
 _ENTRY27 = 5_000
 
 
-@dataclass(frozen=True)
-class _Row:
-    name: str
-    mover: Mover
-    work: Load
-    prefetch: int | None = None
-
-
-def _rows(bench: Bench, best: int, *, one_broker: bool) -> list[_Row]:
+def _runs(bench: Bench, best: int, *, one_broker: bool) -> Iterator[Run]:
     due = Load(bench.size(_DUE))
-    rows = [
-        _Row("bridge", bridge(), due),
-        _Row(WIDE, bridge(relay={"window": PREFETCHES[-1]}), due),
-        _Row(f"Shovel, prefetch {PREFETCH}", shovel(), due, PREFETCH),
-        _Row(BEST, shovel(prefetch=best), due, best),
-    ]
+    movers = {
+        "bridge": bridge(),
+        WIDE: bridge(relay={"window": PREFETCHES[-1]}),
+        DEFAULT: shovel(),
+        BEST: shovel(prefetch=best),
+        **({"local Shovel": local_shovel()} if one_broker else {}),
+        **dict.fromkeys(limit.KINDS),
+    }
+    for row, mover in movers.items():
+        yield Run(SHAPE, row, mover, due)
     if one_broker:
-        rows.append(_Row("local Shovel", local_shovel(), due))
-        return rows
-    for name, count in ((name, bench.size(count, 500)) for name, count in _CLIENTS.items()):
-        rows.append(_Row(name, program("tests.bench.clients", name, str(count)), Load(count)))
+        return
+    for row, count in ((row, bench.size(count, 500)) for row, count in _CLIENTS.items()):
+        yield Run(SHAPE, row, program("tests.bench.clients", row, str(count)), Load(count))
     late = Load(bench.size(_WITH_ETA, 4000), ahead=DAY)
-    return [
-        *rows,
-        _Row(DELAYED, bridge(), late),
-        _Row(ENTRY27, bridge(module="tests.bench.entry27"), replace(late, count=bench.size(_ENTRY27))),
-    ]
+    fewer = replace(late, count=bench.size(_ENTRY27))
+    yield Run(SHAPE, DELAYED, bridge(), late)
+    yield Run(SHAPE, ENTRY_CELERY, bridge(module="tests.bench.entry_celery"), fewer)
+    yield Run(SHAPE, ENTRY27, bridge(module="tests.bench.entry27"), fewer)
 
 
 def _run(bench: Bench, world: World) -> Iterator[Sample]:
     found: dict[int, list[float]] = {prefetch: [] for prefetch in PREFETCHES}
     work = Load(bench.size(_SEARCHED, 2000))
-    for number in range(1, TRIES + 1):
-        for prefetch in PREFETCHES:
-            name = f"Shovel, prefetch {prefetch}"
-            sample = moved(bench, world, NAME, SEARCH, name, number, shovel(prefetch=prefetch), work)
-            found[prefetch].append(sample.values["rate"])
-            yield sample
+    for number, prefetch in replace(bench, rounds=TRIES).turns(PREFETCHES):
+        name = f"Shovel, prefetch {prefetch}"
+        sample = moved(bench, world, NAME, SEARCH, name, number, shovel(prefetch=prefetch), work)
+        found[prefetch].append(sample.values["rate"])
+        yield sample
     best = max(found, key=lambda prefetch: sum(found[prefetch]))
-    rows = _rows(bench, best, one_broker=world.name == ONE_BROKER)
-    for number in range(1, bench.rounds + 1):
-        # A machine that throttles favours whoever comes after a rest: each second round goes the other way.
-        for row in rows if number % 2 else reversed(rows):
-            sample = moved(bench, world, NAME, SHAPE, row.name, number, row.mover, row.work)
-            values = sample.values if row.prefetch is None else {**sample.values, "prefetch": row.prefetch}
-            yield replace(sample, values=values)
-        for kind in limit.KINDS:
-            yield limit.reached(bench, world, NAME, SHAPE, number, kind, rows[0].work)
+    prefetches = {DEFAULT: {"prefetch": PREFETCH}, BEST: {"prefetch": best}}
+    for sample in in_turn(bench, world, NAME, _runs(bench, best, one_broker=world.name == ONE_BROKER)):
+        yield replace(sample, values=sample.values | prefetches.get(sample.row, {}))
 
 
 STUDY = Study(

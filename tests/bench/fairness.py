@@ -14,6 +14,7 @@ import os
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from tests.bench import load, stamps
@@ -110,14 +111,12 @@ ROWS = {
 
 
 def _run(bench: Bench, world: World) -> Iterator[Sample]:
-    for number in range(1, bench.rounds + 1):
-        for shape, huge in SHAPES.items():
-            for name, row in ROWS.items():
-                if shape in row.shapes:
-                    bench.progress(f"round {number} of {bench.rounds}: {shape}, {name}")
-                    busy = os.getloadavg()[0]
-                    found = _measured(bench, world, row, huge)
-                    yield Sample("fairness", world.name, shape, name, number, found, busy)
+    for number, ((shape, huge), (name, row)) in bench.turns(product(SHAPES.items(), ROWS.items())):
+        if shape in row.shapes:
+            bench.progress(f"round {number} of {bench.rounds}: {shape}, {name}")
+            busy = os.getloadavg()[0]
+            found = _measured(bench, world, row, huge)
+            yield Sample("fairness", world.name, shape, name, number, found, busy)
 
 
 def _measured(bench: Bench, world: World, row: _Row, huge: int) -> dict[str, float]:

@@ -104,8 +104,8 @@ def hops(bench: Bench, world: World) -> Iterator[Sample]:
 
 
 def crowds(bench: Bench, world: World) -> Iterator[Sample]:
-    """Measure crowds, which take minutes, in every third round."""
-    for number in range(1, bench.rounds + 1, 3):
+    """Measure crowds, which take minutes, in every fourth round."""
+    for number in range(1, bench.rounds + 1, 4):
         yield from _bursts(bench, world, number)
 
 

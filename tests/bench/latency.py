@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from itertools import product
 from typing import TYPE_CHECKING
 
 from tests.bench import load, stamps
@@ -40,13 +41,11 @@ def _shape(rate: int) -> str:
 def _run(bench: Bench, world: World) -> Iterator[Sample]:
     rows: dict[str, Mover | None] = {BRIDGE: bridge(), SHOVEL: shovel(direct=True), ALONE: None}
     seconds = bench.size(SECONDS, least=1)
-    for number in range(1, bench.rounds + 1):
-        for rate in RATES:
-            for row, mover in rows.items():
-                bench.progress(f"round {number} of {bench.rounds}: {_shape(rate)}, {row}")
-                busy = os.getloadavg()[0]
-                found = _measured(world, mover, rate, max(seconds, LEAST / rate))
-                yield Sample("latency", world.name, _shape(rate), row, number, found.values(), busy)
+    for number, (rate, (row, mover)) in bench.turns(product(RATES, rows.items())):
+        bench.progress(f"round {number} of {bench.rounds}: {_shape(rate)}, {row}")
+        busy = os.getloadavg()[0]
+        found = _measured(world, mover, rate, max(seconds, LEAST / rate))
+        yield Sample("latency", world.name, _shape(rate), row, number, found.values(), busy)
 
 
 def _measured(world: World, mover: Mover | None, rate: int, seconds: float) -> Latency:

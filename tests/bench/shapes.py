@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from tests.bench import limit
@@ -77,13 +78,11 @@ class Run:
 
 def in_turn(bench: Bench, world: World, study: str, runs: Iterable[Run]) -> Iterator[Sample]:
     """Measure each of these once in every round."""
-    in_order = tuple(runs)
-    for number in range(1, bench.rounds + 1):
-        for run in in_order:
-            if run.mover is None:
-                yield limit.reached(bench, world, study, run.shape, number, run.row, run.load)
-            else:
-                yield moved(bench, world, study, run.shape, run.row, number, run.mover, run.load)
+    for number, run in bench.turns(runs):
+        if run.mover is None:
+            yield limit.reached(bench, world, study, run.shape, number, run.row, run.load)
+        else:
+            yield moved(bench, world, study, run.shape, run.row, number, run.mover, run.load)
 
 
 def flat(shape: str, than: str, cost: str = "cpu_us", rate: str = "rate") -> tuple[Aim, Aim]:
@@ -135,24 +134,24 @@ def _further(less: Sample, few: int, more: Sample, many: int) -> dict[str, float
 
 def _queues(bench: Bench, world: World) -> Iterator[Sample]:
     few, many = bench.size(QUEUES_COUNT // FEWER), bench.size(QUEUES_COUNT, 2000)
-    for number in range(1, bench.rounds + 1):
-        for shape, queues in QUEUES.items():
-            part, whole = Load(few, queues=queues), Load(many, queues=queues)
-            mover = bridge(queues=queues)
-            less = moved(bench, world, "queues", shape, FEW, number, mover, part)
-            more = moved(bench, world, "queues", shape, BRIDGE, number, mover, whole)
-            yield less
-            yield replace(more, values=more.values | _further(less, few, more, many))
+    for number, ((shape, queues), row) in bench.turns(product(QUEUES.items(), (BRIDGE, SHOVEL))):
+        part, whole = Load(few, queues=queues), Load(many, queues=queues)
+        if row == SHOVEL:
             yield moved(bench, world, "queues", shape, SHOVEL, number, shovel(queues=queues), whole)
+            continue
+        mover = bridge(queues=queues)
+        less = moved(bench, world, "queues", shape, FEW, number, mover, part)
+        more = moved(bench, world, "queues", shape, BRIDGE, number, mover, whole)
+        yield less
+        yield replace(more, values=more.values | _further(less, few, more, many))
 
 
 def _backlog(bench: Bench, world: World) -> Iterator[Sample]:
     movers = {BRIDGE: bridge(), SHOVEL: shovel()}
-    for number in range(1, bench.rounds + 1):
-        for shape, (count, rounds) in BACKLOGS.items():
-            load = Load(bench.size(count), SMALL)
-            for row in (row for row, most in rounds.items() if number <= most):
-                yield moved(bench, world, "backlog", shape, row, number, movers[row], load)
+    rows = [(shape, count, row, most) for shape, (count, by) in BACKLOGS.items() for row, most in by.items()]
+    for number, (shape, count, row, most) in bench.turns(rows):
+        if number <= most:
+            yield moved(bench, world, "backlog", shape, row, number, movers[row], Load(bench.size(count), SMALL))
 
 
 def _backup(bench: Bench, world: World) -> Iterator[Sample]:

@@ -108,10 +108,9 @@ def _drained(bench: Bench, world: World, row: str, number: int, mover: Mover, wo
 def _run(bench: Bench, world: World) -> Iterator[Sample]:
     work = Load(bench.size(COUNT))
     movers = {BRIDGE: bridge(), SHOVEL: shovel()}
-    for number in range(1, bench.rounds + 1):
-        for row, mover in movers.items():
-            yield moved(bench, world, "beside", ALONE, row, number, mover, work)
-            yield _drained(bench, world, row, number, mover, work)
+    for number, (row, mover) in bench.turns(movers.items()):
+        yield moved(bench, world, "beside", ALONE, row, number, mover, work)
+        yield _drained(bench, world, row, number, mover, work)
 
 
 STUDY = Study(

@@ -1,7 +1,8 @@
 """What a benchmark is made of: a study has rows that are measured in turn, and each measured run is one sample.
 
 1. A round measures every row once; rounds follow each other, so that a machine that is busy for a while is busy for all
-   rows, and ratios are taken within a round.
+   rows, and ratios are taken within a round. Each second round goes the other way: a machine that throttles favours
+   whoever comes after a rest, so only an even number of rounds compares rows that stand in different places.
 2. What is aimed at stands beside the figures. Nothing is asserted: a figure depends on the machine.
 """
 
@@ -11,7 +12,7 @@ import math
 import os
 import statistics
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tests.support.brokers import World
 
     Run = Callable[["Bench", World], Iterator["Sample"]]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,13 @@ class Bench:
     def size(self, count: int, least: int = 1000) -> int:
         """Return a number of messages (queues, seconds ...) made smaller or larger as asked for, at least `least`."""
         return max(least, round(count * self.scale))
+
+    def turns(self, rows: Iterable[T]) -> Iterator[tuple[int, T]]:
+        """Yield each row once in each round, with the round's number: in each second round in opposite order."""
+        in_order = tuple(rows)
+        for number in range(1, self.rounds + 1):
+            for row in in_order if number % 2 else reversed(in_order):
+                yield number, row
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,11 @@ def test_rows_are_compared_within_a_round() -> None:
     assert compared(Aim("bridge", "rate", "Shovel"), runs, "3.10->4.3", "1 KiB") == Spread(2.5, 2, 3)
 
 
+def test_rows_take_turns_and_each_second_round_goes_the_other_way() -> None:
+    turns = Bench(3, 1.0, print).turns(name for name in "abc")
+    assert list(turns) == [(1, "a"), (1, "b"), (1, "c"), (2, "c"), (2, "b"), (2, "a"), (3, "a"), (3, "b"), (3, "c")]
+
+
 def test_a_round_without_the_other_row_does_not_count() -> None:
     runs = [sample("bridge", 1, 100), sample("bridge", 2, 30), sample("Shovel", 2, 10)]
     assert compared(Aim("bridge", "rate", "Shovel"), runs, "3.10->4.3", "1 KiB") == Spread(3, 3, 3)
