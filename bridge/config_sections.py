@@ -341,6 +341,10 @@ class Relay(Section):
     window: Annotated[int, whole(1, 65535)] = 500
     """Messages of one queue in flight at most; after a crash no more than these can be doubled. Queues share it, at
     least 100 each, and fewer are in flight where full speed needs fewer."""
+    read_ahead: Annotated[int, whole(0, 65535)] = 2000
+    """Messages of a backlog that the source hands out beyond the window: they wait in memory, so that the target has
+    work while the source reads from disk. Unacked, but not published: a crash gives them back. Queues share it; fewer
+    where messages are large or slow."""
     window_bytes: Annotated[int, _parse_size(64 * 1024, 16 * 1024**3)] = 64 * 1024**2
     """Bytes of all queues together in flight at most; with a backup, half of it."""
     priority: Annotated[int, whole(1, 2**31 - 1)] = 1000

@@ -134,6 +134,7 @@ class Discovery:
             share,
             config.gate.consumers,
             config.relay.window,
+            config.relay.read_ahead,
             config.relay.priority,
             config.eta.cap_priority is CapPriority.AUTO,
             config.dual.when_away is WhenAway.DEGRADE,

@@ -91,7 +91,7 @@ class RoundTrip:
             shared, stream=None, doubles=Doubles(), limit=Limit(None, 0.0), crowd=Crowd()
         )
         relay = config.relay
-        self._terms = Terms(self.queue, None, 0, relay.window, relay.priority, cap_priority=True)
+        self._terms = Terms(self.queue, None, 0, relay.window, 0, relay.priority, cap_priority=True)
         self._subscription: Subscription | None = None
         self._out: Channel | None = None
         self._back: Channel | None = None

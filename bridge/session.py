@@ -23,20 +23,19 @@ from bridge.core.counts import Counts
 from bridge.core.envelope import fingerprint
 from bridge.core.ledger import Ledger
 from bridge.core.legs import Leg
-from bridge.core.pace import Free, Pace
+from bridge.core.pace import Pace
 from bridge.core.relay import Destination, Relay
 from bridge.core.split import Split
 from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.link import Link
 from bridge.outflow import STALL, Outflow
+from bridge.prefetch import HELD_BACK, TICK, Prefetch
 from bridge.settling import settle
-from bridge.shared import TOO_LARGE, Faulted, Learnt, Shared, closed_on_publish, limit
+from bridge.shared import TOO_LARGE, Faulted, Learnt, Shared, closed_on_publish
 from bridge.way import Kind, Way
 
 log = logging.getLogger("bridge.session")
 
-#: Our consumer's tag, a number behind it; each subscription has a channel of its own, so it need not be unique.
-TAG = "bridge"
 #: Seconds that a stalled or ending subscription waits for confirms before the rest goes back to the source; longer
 #: while bytes still go out to the target, but so that nothing is unacked for a minute.
 LAST_CONFIRMS = 20.0
@@ -46,15 +45,11 @@ EXIT_WATCH = 10.0
 #: Times that a message may have come back to a quorum queue before it is set apart: from 4.0 on a broker drops it, or
 #: dead-letters it, after 20 (semantics.md, 7.3), and each fault on the way back is one.
 MOST_RETURNS = 10
-#: Seconds between looks at a subscription in which something moves (`Subscription.sample` wakes it), or may soon.
-TICK = 1.0
-#: The same where nothing moves: whatever happens to it wakes it. A thousand queues that look every second do nothing
-#: else.
+#: Seconds between looks at a subscription in which nothing moves: whatever happens to it wakes it. A thousand queues
+#: that look every second do nothing else.
 QUIET = 300.0
 #: The same where acks are held back to keep a rate. Only there: a thousand queues that look so often do nothing else.
 PACED_TICK = 0.05
-#: Seconds after which a subscription ends and begins anew when acks are held back: nothing stays unacked for a minute.
-HELD_BACK = 30.0
 #: Seconds from the first subscription for which a redelivered message may be one of the process before this one: the
 #: source notices within three heartbeats that a connection is dead.
 UNSURE = 60.0
@@ -98,8 +93,6 @@ class Session:
         self._learnt = learnt
         self._counts = counts
         self._wake = wake
-        self._paced = not isinstance(pace, Free)
-        self._tags = 0
         self._exit_fault: BridgeError | None = None
         self._beside: Channel | None = None
         self._set_apart_count = 0
@@ -119,6 +112,7 @@ class Session:
             unsure=learnt.unsure,
             poison=frozenset(learnt.search.found),
         )
+        self._prefetch = Prefetch(way, self.relay, link, shared, learnt)
         #: What is written to: the ledger of each side, and how its connection carries.
         self._written: list[tuple[Ledger, Outflow]] = [(self.relay.ledger, Outflow(link.target))]
         if leg is not None and link.leg is not None:
@@ -202,7 +196,7 @@ class Session:
             # Only now: the source may have been connected anew while the target's channel was opened.
             link.source_wire.relays[number] = relay
             link.target_wire.relays[number] = relay
-            self._consume(source)
+            self._prefetch.consume(source)
             moving()
             try:
                 self._watch(source, target, over)
@@ -279,26 +273,12 @@ class Session:
         self.relay.stop("cut", text, side)
         self._wake.set()
 
-    def _consume(self, source: Channel, held: int = 0) -> None:
-        """Have messages come, as many at once as the pace allows, `held` of them to the consumer before this one."""
-        source.qos(max(1, self.relay.pace.prefetch - held))
-        self._tags += 1
-        source.consume(self.way.reads, f"{TAG}-{self._tags}", self.terms.priority)
-
-    def _resize(self, source: Channel, size: int, held: int = 0) -> None:
-        """Another prefetch: a second consumer before the first one leaves, so that no message goes by us."""
-        log.debug('queue "%s": %d messages in flight from now on', self.queue, size)
-        self.relay.pace.prefetch = size
-        before = f"{TAG}-{self._tags}"
-        self._consume(source, held)
-        source.cancel(before)
-
     # -- while it moves
 
     def _watch(self, source: Channel, target: Channel, over: Callable[[], bool]) -> None:
         """Stay subscribed until there is a reason to leave; an exception is the reason of a fault."""
         relay, learnt = self.relay, self._learnt
-        verified = looked = time.monotonic()
+        verified = time.monotonic()
         through = seen = self._through
         while True:
             self._wake.wait(self._tick)
@@ -320,7 +300,7 @@ class Session:
                 relay.unsure = 0
             before, through = through, self._through
             searched = learnt.search.passed(through - before)
-            if searched or over() or self._ends(now) or (self._opened_up(source) and self._paced):
+            if searched or over() or self._ends(now) or (self._prefetch.opened_up(source) and self._prefetch.paced):
                 return
             if self._exit_fault is not None:
                 raise self._exit_fault
@@ -329,20 +309,18 @@ class Session:
                 # In a greenlet of its own: a target that falls silent must be noticed meanwhile.
                 gevent.spawn(self._look_at_exit, quiet=through == seen)
                 verified, seen = now, through
-            steady = learnt.search.prefetch is None and not learnt.cautious and not self._paced
-            if steady and now - looked >= TICK:
-                looked = now
-                self._look(source, now)
+            self._prefetch.look(source, now)
 
     @property
     def _tick(self) -> float:
         """Seconds until the next look if nothing wakes us."""
-        relay, learnt = self.relay, self._learnt
-        if self._paced and len(relay.ledger):
+        relay, learnt, prefetch = self.relay, self._learnt, self._prefetch
+        if prefetch.paced and len(relay.ledger):
             return PACED_TICK
         uncertain = learnt.cautious or learnt.search.prefetch is not None or relay.leg is not None
         without = relay.copies is not None and relay.copies.over
-        return TICK if self._paced or uncertain or without or len(relay.ledger) else QUIET
+        usual = TICK if prefetch.paced or uncertain or without or len(relay.ledger) else QUIET
+        return prefetch.next_look or usual
 
     @property
     def _through(self) -> int:
@@ -358,32 +336,6 @@ class Session:
         except BridgeError as fault:
             self._exit_fault = fault
             self._wake.set()
-
-    def _opened_up(self, source: Channel) -> bool:
-        """Open the window after a subscription that failed, once a message is confirmed; whether that is now."""
-        learnt = self._learnt
-        if not learnt.cautious or self.relay.lag == 0:
-            return False
-        learnt.cautious = False
-        if not self._paced:
-            most = limit(self.terms, self._link.queues, learnt)
-            self._resize(source, learnt.window.begin(most), len(self.relay.ledger))
-        return True
-
-    def _look(self, source: Channel, now: float) -> None:
-        """Let as much be in flight as full speed needs."""
-        relay, learnt = self.relay, self._learnt
-        if learnt.fits < learnt.window.most and now - self._began > HELD_BACK:
-            learnt.fits *= 2
-            self._began = now
-        if self._link.budget.much(relay.ledger.bytes):
-            learnt.fits = max(1, len(relay.ledger) * 3 // 4)
-        # Shared with those that fill theirs: who will is not known when a subscription begins.
-        most = limit(self.terms, max(1, self._shared.crowd.busy), learnt)
-        size = learnt.window.look(now, self._counts.confirmed, relay.fullest, most)
-        relay.fullest = 0
-        if size != relay.pace.prefetch:
-            self._resize(source, size)
 
     def _set_apart(self) -> None:
         """Put what no publish can carry where it is safe; an exception leaves it with the source."""
@@ -445,8 +397,8 @@ class Session:
             if oldest is not None and now - oldest > STALL:
                 copies.lost(f"no confirm from the backup for {now - oldest:.1f} s")
                 return False
-        taken = relay.ledger.oldest_taken()
-        return self._paced and taken is not None and now - taken > HELD_BACK
+        oldest = relay.ledger.oldest_taken() if self._prefetch.paced else relay.ahead.since
+        return oldest is not None and now - oldest > HELD_BACK
 
     # -- how it ends
 
@@ -457,7 +409,7 @@ class Session:
         relay = self.relay
         try:
             if not source.cancelled:
-                source.cancel(f"{TAG}-{self._tags}")
+                source.cancel(self._prefetch.tag)
             began = time.monotonic()
             patience = LAST_CONFIRMS if self.way.others_wait else STALL
             until = began + patience
@@ -478,7 +430,9 @@ class Session:
 
     def _waits_for_confirms(self, target: Channel) -> bool:
         relay = self.relay
-        if relay.ledger.unconfirmed and target.error is None:
+        # What was read ahead goes along, so that no worker sees it marked as delivered before.
+        goes_on = bool(relay.ahead.waiting) and relay.surprise is None
+        if (relay.ledger.unconfirmed or goes_on) and target.error is None:
             return True
         if relay.leg is not None and relay.leg.ledger.unconfirmed and self._beside and self._beside.error is None:
             return True

@@ -95,6 +95,7 @@ def queue(control: Control, subscription: Subscription, now: datetime) -> dict[s
         "next": control.verbs.offered(subscription, state_of(subscription)),
         "limit": subscription.limit,
         "in_flight": subscription.in_flight,
+        "read_ahead": len(relay.ahead.waiting) if relay else 0,
         "rate": rate,
         "window": relay.pace.prefetch if relay else None,
         "confirm_ms": round(relay.ledger.lag * 1000, 3) if relay else None,

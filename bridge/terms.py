@@ -34,6 +34,7 @@ class Terms:
     share: Share | None
     consumers: int
     window: int
+    read_ahead: int
     priority: int
     cap_priority: bool
     #: Inline: `dual` goes on with the living side while the other takes nothing.

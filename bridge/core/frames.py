@@ -29,6 +29,8 @@ DELIVER = b"\x00\x3c\x00\x3c"
 RETURN = b"\x00\x3c\x00\x32"
 ACK = b"\x00\x3c\x00\x50"
 NACK = b"\x00\x3c\x00\x78"
+FLOW = b"\x00\x14\x00\x14"
+FLOW_OK = b"\x00\x14\x00\x15"
 
 #: type, channel, size
 frame_at = struct.Struct(">BHI").unpack_from
@@ -178,6 +180,11 @@ def publish_head(channel: int, exchange: bytes, routing_key: bytes) -> bytes:
 def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     """Build `basic.ack` (section 1.8.3.13)."""
     return _tagged(METHOD, channel, 13, ACK, tag, multiple, END)
+
+
+def flow(channel: int) -> bytes:
+    """Build `channel.flow` that changes nothing (section 1.7.2.3): RabbitMQ answers when it has read all before it."""
+    return struct.pack(">BHI4sBB", METHOD, channel, 5, FLOW, 1, END)
 
 
 def nack(channel: int, tag: int, *, multiple: bool, requeue: bool) -> bytes:

@@ -35,6 +35,11 @@ class Heads:
         return self._levels[delay.bit_length()], ladder.key_bytes(delay), self._exit
 
 
+def any_of(wire: bytes, stop: int, *words: bytes) -> bool:
+    """Whether one of these stands among the properties of a header frame whose payload stops at `stop`."""
+    return any(wire.find(word, 7 + properties.LIST, stop) >= 0 for word in words)
+
+
 def delay_of(to: Destination, wire: bytes, stop: int, hit: int, flags: int, wall: float) -> int:
     """Return the seconds that a task of protocol 2 spends in the ladder; -1: it must be looked at closely.
 

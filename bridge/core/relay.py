@@ -1,7 +1,7 @@
 """One queue: delivery, publish, confirm, ack; bytes in, bytes and events out.
 
-1. A delivery is published in the turn in which it comes, and acked last of all: after the target confirmed it and did
-   not return it.
+1. A delivery is published in the turn in which it comes, or in the first that has room for it, and acked last of all:
+   after the target confirmed it and did not return it.
 2. The channel has the same number on both connections, so header and body frames of a message that needs no edit
    leave as the very slice they came in.
 3. The first surprise ends it: nothing more is published, what is confirmed may still be acked, the rest goes back
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from bridge.core import edits, eta, frames, properties
 from bridge.core.acked import Acked, head
+from bridge.core.ahead import Ahead
+from bridge.core.closely import closely
 from bridge.core.copies import Copies
 from bridge.core.counts import Counts
 from bridge.core.destination import Destination
 from bridge.core.envelope import fingerprint
 from bridge.core.gathered import Gathered
-from bridge.core.heads import Heads, delay_of
+from bridge.core.heads import Heads, any_of, delay_of
 from bridge.core.ledger import Entry, Ledger, LedgerError
 from bridge.core.legs import Leg
 from bridge.core.outbox import Held, Outbox, Surprise
@@ -39,11 +41,6 @@ _TASK = b"\x04task"
 _LOOKED_AT = properties.HEADERS | properties.EXPIRATION | properties.USER_ID
 #: Where the property list stands in a header frame.
 _LIST = 7 + properties.LIST
-
-
-def _any(wire: bytes, stop: int, *words: bytes) -> bool:
-    """Whether one of these stands in the header frame."""
-    return any(wire.find(word, _LIST, stop) >= 0 for word in words)
 
 
 class Relay:
@@ -112,6 +109,7 @@ class Relay:
         self._to_source = out.to_source
         self._heads = Heads(channel, to.queue, to.entries)
         self._gathered: Gathered | None = None
+        self.ahead = Ahead()
         self._left = self._closed = self._holding = False
         self._acked = Acked()
         #: What was at risk before the last turn, whose acks may be lost as well.
@@ -126,17 +124,7 @@ class Relay:
     # -- from the source
 
     def deliver(self, tag: int, redelivered: int, wire: bytes, size: int, flags: int, wall: float, at: float) -> None:
-        """Take one whole message.
-
-        Args:
-            tag: delivery tag.
-            redelivered: 1 when the broker handed it out before.
-            wire: header frame and body frames.
-            size: length of the header frame's payload.
-            flags: its property flags.
-            wall: UTC epoch seconds.
-            at: monotonic seconds.
-        """
+        """Take one whole message: a `Delivery`, at `wall` (UTC epoch seconds) and `at` (monotonic seconds)."""
         if self.surprise is not None:
             return
         budget = self._budget
@@ -146,6 +134,16 @@ class Relay:
             return
         budget.used += bulk
         self._reserved += bulk
+        message = (tag, redelivered, wire, size, flags)
+        if self.ahead.waiting or self._room <= 0:
+            self.ahead.add([message], wall, at)
+            self._go_on(at)
+        else:
+            self._take(message, wall, at)
+
+    def _take(self, message: Delivery, wall: float, at: float) -> None:
+        """Take a message for which there is room."""
+        tag, redelivered, wire, size, flags = message
         self.taken += 1
         self.counts.taken += 1
         if redelivered:
@@ -165,15 +163,49 @@ class Relay:
     def deliver_all(self, run: list[Delivery], bulk: int, again: int, wall: float, at: float) -> None:
         """Take a run of whole messages as `deliver` takes each: `bulk` bytes, `again` is 1 when one is redelivered."""
         budget = self._budget
-        if again or self._closely or self.surprise is not None or budget.used + bulk > budget.total:
+        if self.surprise is not None or budget.used + bulk > budget.total:
             for tag, redelivered, wire, size, flags in run:
                 self.deliver(tag, redelivered, wire, size, flags, wall, at)
             return
         budget.used += bulk
         self._reserved += bulk
+        if self.ahead.waiting or self.pace.prefetch - len(self.ledger) - self.ahead.unheard < len(run):
+            self.ahead.add(run, wall, at)
+            self._go_on(at)
+        else:
+            self._take_all(run, again, wall, at)
+
+    def _take_all(self, run: list[Delivery], again: int, wall: float, at: float) -> None:
+        """Take messages for which there is room; `again` is not 0 when one is redelivered."""
+        if again or self._closely:
+            for message in run:
+                self._take(message, wall, at)
+            return
         self.taken += len(run)
         self.counts.taken += len(run)
         self._pass(run, wall, at)
+
+    @property
+    def _room(self) -> int:
+        """How many more may be in flight, or acked without the source knowing it."""
+        return self.pace.prefetch - len(self.ledger) - self.ahead.unheard
+
+    def read_ahead(self, size: int) -> None:
+        """Let so many messages come beyond those that there is room for."""
+        self.ahead.resize(size)
+        self._to_source.append(frames.flow(self.channel))
+
+    def heard(self, at: float) -> None:
+        """The source answered that it has read all acks before the question."""
+        self.ahead.heard()
+        self._go_on(at)
+
+    def _go_on(self, at: float) -> None:
+        """Take as many as there is room for of the messages that came before there was."""
+        ahead = self.ahead
+        while ahead.waiting and self.surprise is None and (room := self._room) > 0:
+            run = ahead.next(room)
+            self._take_all(run, sum([message[1] for message in run]), ahead.wall(at), at)
 
     def _pass(self, run: list[Delivery], wall: float, at: float) -> None:
         """Publish messages that are taken."""
@@ -193,8 +225,8 @@ class Relay:
                     or flags & _LOOKED_AT != properties.HEADERS
                     or (find(b"\x03", hit + 1, stop) >= 0 and find(_ETA, hit + 1, stop) >= 0)
                     or find(_TASK, _LIST, stop) < 0
-                    or (wire.rfind(b"x-", _LIST, stop) >= 0 and _any(wire, stop, b"-death", b"-count"))
-                    or (find(b"C", _LIST, stop) >= 0 and _any(wire, stop, b"\x02CC", b"\x03BCC"))
+                    or (wire.rfind(b"x-", _LIST, stop) >= 0 and any_of(wire, stop, b"-death", b"-count"))
+                    or (find(b"C", _LIST, stop) >= 0 and any_of(wire, stop, b"\x02CC", b"\x03BCC"))
                     or len(wire) >= frame_max
                 ):
                     delay = -1
@@ -220,49 +252,16 @@ class Relay:
         finally:
             self.ledger.send_all(sent, bulk)
 
-    def _publish(self, tag: int, wire: bytes, delay: int, at: float) -> None:
-        """Send a message to its queue, or into the ladder for `delay` seconds."""
-        self._to_target += (*self._heads.later(delay), wire) if delay else (self._heads.due, wire)
-        self.ledger.send(tag, wire, at, delay)
-
     def _deliver_slowly(self, tag: int, wire: bytes, size: int, wall: float, at: float) -> None:
         """The slow path: an ETA, an unusual header, or a body that must be cut again."""
-        payload = wire[7 : 7 + size]
-        bodies = size + frames.OVERHEAD
-        try:
-            found = properties.spans(payload)
-            table = found.get(properties.HEADERS)
-            entries = list(properties.fields(payload, *table)) if table else []
-        except properties.Malformed:
-            self._set_aside(tag, wire, at, "malformed")
+        found = closely(self.channel, self.to, self.counts, wire, size, wall)
+        if isinstance(found, str):
+            self._set_aside(tag, wire, at, found)
             return
-        if self.to.max_message is not None and int.from_bytes(payload[4:12], "big") > self.to.max_message:
-            self._set_aside(tag, wire, at, "too-large")
-            return
-        to = self.to
-        delay = 0
-        try:
-            due = None if to.straight else edits.due_at(payload, found, entries, wire, bodies)
-            delay = 0 if due is None else eta.delay(due, wall)
-        except eta.Unreadable:
-            self.counts.eta_unreadable += 1
-        edited = edits.edit(
-            payload, found, entries, user=to.user, ladder=delay > 0, cap_priority=to.cap_priority, wall=wall
-        )
-        if len(edited) + frames.OVERHEAD > to.frame_max:
-            # A header is one frame; for one that is too large the target closes the connection, and all queues with it.
-            self._set_aside(tag, wire, at, "header-too-large")
-            return
-        if delay and to.cap_priority and edits.priority_of(payload, found) > edits.PRIORITY_CAP:
-            self.counts.priority_capped += 1
-        if edited is not payload or not edits.fits(wire, bodies, to.frame_max):
-            wire = self._recut(edited, wire, bodies)
-        self._publish(tag, wire, delay, at)
-
-    def _recut(self, payload: bytes, wire: bytes, bodies: int) -> bytes:
-        made = edits.rebuild(self.channel, payload, wire, bodies, self.to.frame_max)
+        made, delay = found
         self._give(len(wire) - len(made))
-        return made
+        self._to_target += (*self._heads.later(delay), made) if delay else (self._heads.due, made)
+        self.ledger.send(tag, made, at, delay)
 
     def _give(self, size: int) -> None:
         """So many bytes are not in flight any more."""
@@ -421,6 +420,7 @@ class Relay:
 
     def leave(self) -> None:
         """The source's channel is about to close: no ack may be sent on it, whatever is still confirmed."""
+        self.ahead.drop()
         self._left = True
 
     def turn(self, at: float) -> None:
@@ -445,7 +445,11 @@ class Relay:
             self.pace.used(len(found))
             self.counts.lags.append(self.lag)
             self._to_source.append(frames.ack(self.channel, found[-1][0], multiple=True))
+            if self.ahead.acked(len(found)):
+                self._to_source.append(frames.flow(self.channel))
             self._acked.add(at, found, self.pace.prefetch)
+        if self.ahead.waiting:
+            self._go_on(at)
 
     def doubtful(self, source_lost: bool) -> list[bytes]:
         """The messages that the target may have although they go back to the source, if all ends now.
@@ -453,15 +457,14 @@ class Relay:
         When the source's connection is lost, its last acks may be lost with it. Each begins with its header frame.
         """
         found = self._at_risk()
-        if source_lost:
-            found = (self._at_last or found) + self._acked.wires
-        return found
+        return (self._at_last or found) + self._acked.wires if source_lost else found
 
     def _at_risk(self) -> list[bytes]:
         return self.ledger.at_risk(() if self.leg is None else (self.leg.ledger,))
 
     def last_turn(self) -> None:
-        """The subscription is gone: ack all that is confirmed; what is not stays with the source."""
+        """The subscription is gone: ack all that is confirmed; what is not, or waits, stays with the source."""
+        self.ahead.drop()
         self._at_last = self._at_risk()
         before = self.ledger.bytes
         found = self.ledger.ackable(also=self._also)

@@ -168,6 +168,11 @@ class Crowd:
         self._settled = 0.0
         self._next = 0.0
 
+    @property
+    def beside(self) -> bool:
+        """Whether a queue moves that does not fill its window, beside some that do."""
+        return self._each > 0
+
     def look(self, window: Window, now: float, moved: int, *, full: bool) -> int:
         """How many of a queue's messages may be in flight for the sake of others; 0 says nothing about it.
 

@@ -70,6 +70,8 @@ class SourceWire:
                     raise
                 except Exception as fault:  # noqa: BLE001  one relay's fault must not end the others
                     _failed(relay, fault)
+            elif buffer.startswith(frames.FLOW_OK, start + 7):
+                relay.heard(at)
             else:
                 others.append(buffer[start:stop])
             start = stop

@@ -2,7 +2,7 @@
 
 1. All rows of a round have the same world and, but for their number, the same messages. Slow movers get fewer.
 2. The Shovel runs at its default prefetch of 1000 and at the best of several, which is looked for first, in the same
-   world. The bridge runs as it comes, and with as many in flight as the Shovel at its largest prefetch.
+   world. The bridge runs as it comes, and with nothing read ahead of its window.
 3. The bridge also moves what has an ETA: as it does it, and entering the ladder in Celery's two ways.
 """
 
@@ -35,8 +35,7 @@ PREFETCHES = (100, 250, 500, PREFETCH, 2000, 5000)
 TRIES = 2
 
 DEFAULT, BEST = f"Shovel, prefetch {PREFETCH}", "Shovel, best prefetch"
-#: The bridge with as many in flight as the Shovel at its largest prefetch.
-WIDE = f"bridge, window {PREFETCHES[-1]}"
+PLAIN = "bridge, nothing read ahead"
 DELAYED = "bridge, ETA in a day"
 ENTRY_CELERY, ENTRY27 = "same, by Celery's highest bit", "same, by celery_delayed_27"
 
@@ -52,7 +51,7 @@ def _runs(bench: Bench, best: int, *, one_broker: bool) -> Iterator[Run]:
     due = Load(bench.size(_DUE))
     movers = {
         "bridge": bridge(),
-        WIDE: bridge(relay={"window": PREFETCHES[-1]}),
+        PLAIN: bridge(relay={"read_ahead": 0}),
         DEFAULT: shovel(),
         BEST: shovel(prefetch=best),
         **({"local Shovel": local_shovel()} if one_broker else {}),

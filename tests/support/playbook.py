@@ -117,6 +117,8 @@ class Playbook:
         self.now = 100.0
         self.wall = WALL
         self.tag = 0
+        #: What the source was asked and has not answered.
+        self.questions = 0
 
     @property
     def surprise(self) -> str:
@@ -144,10 +146,21 @@ class Playbook:
         found = []
         for wire in self.out.to_source:
             method = _method(wire)[1]
+            if isinstance(method, spec.Channel.Flow):
+                assert method.active, "RabbitMQ knows no other"
+                self.questions += 1
+                continue
             assert isinstance(method, spec.Basic.Ack)
             found.append((method.delivery_tag, method.multiple))
         self.out.to_source.clear()
         return found
+
+    def hear(self) -> None:
+        """The source has read what was sent to it, and answers what it was asked."""
+        self.acks()
+        answer = pika_frame.Method(self.channel, spec.Channel.FlowOk(active=True)).marshal()
+        answers, self.questions = answer * self.questions, 0
+        assert self.receive(answers) == b""
 
     # -- the target's end
     # -----------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def standing(
     shared, ends = shared_with(exits), links(inline=inline)
     made = []
     for number, name in enumerate(names, start=4):
-        terms = Terms(target=name, share=share, consumers=1, window=500, priority=1000, cap_priority=True)
+        terms = Terms(target=name, share=share, consumers=1, window=500, read_ahead=0, priority=1000, cap_priority=True)
         made.append(Standing(name, number, terms, ends, shared))
     return made
 

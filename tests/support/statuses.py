@@ -30,6 +30,7 @@ def queue(name: str, **changed: Any) -> dict[str, Any]:
         "next": ["legacy", "pause"],
         "limit": 500.0,
         "in_flight": 3,
+        "read_ahead": 0,
         "rate": 201.25,
         "window": 500,
         "confirm_ms": 1.5,

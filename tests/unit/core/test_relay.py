@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.core import frames, ladder
 from bridge.core import properties as p
+from bridge.core.copies import Backup
 from bridge.core.envelope import fingerprint
 from bridge.core.identity import task_id
 from bridge.core.pace import Budget, First, Free, Rate
@@ -729,10 +730,152 @@ def test_no_more_than_the_source_can_have_unacked() -> None:
         book.deliver(*[wire.task(id=f"{5 * batch + n}") for n in range(5)])
         book.confirm(0, multiple=True)
     assert sorted(ids(book.relay.doubtful(source_lost=True)), key=int) == [f"{n}" for n in range(490, 500)]
-    # An ack of more than that at once is one ack all the same.
-    book.deliver(*[wire.task(id=f"{n}") for n in range(25)])
-    book.confirm(0, multiple=True)
-    assert len(book.relay.doubtful(source_lost=True)) == 25
+
+
+# -- more than there is room for
+# ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_has_no_room_waits_and_goes_in_order() -> None:
+    book = Playbook(pace=Free(3))
+    tasks = [wire.task(id=f"{n}") for n in range(7)]
+    assert [out.wire for out in book.deliver(*tasks)] == tasks[:3]
+    assert (book.relay.taken, len(book.relay.ahead.waiting), book.relay.waiting) == (3, 4, 3), "the books know of three"
+    assert book.confirm(2, multiple=True) == [(2, True)]
+    assert [out.wire for out in book.published()] == tasks[3:5]
+    # What comes now stands behind those that wait, though one more would fit.
+    book.confirm(3)
+    tasks.append(wire.task(id="last"))
+    assert [out.wire for out in book.deliver(tasks[7])] == [tasks[5]]
+    book.confirm(6, multiple=True)
+    assert [out.wire for out in book.published()] == tasks[6:]
+    assert book.confirm(8, multiple=True) == [(8, True)]
+    assert (book.counts.taken, book.counts.moved, book.relay.ahead.waiting) == (8, 8, collections.deque())
+    assert book.relay.ahead.since is None
+
+
+def test_what_is_read_ahead_goes_when_the_source_has_heard_the_acks() -> None:
+    book = Playbook(pace=Free(3))
+    tasks = [wire.task(id=f"{n}") for n in range(9)]
+    book.deliver(tasks[0])
+    book.confirm(1)
+    book.relay.read_ahead(10)
+    assert len(book.deliver(*tasks[1:])) == 2, "nobody knows whether the first ack was heard"
+    book.hear()
+    assert [out.wire for out in book.published()] == tasks[3:4]
+    assert book.confirm(3, multiple=True) == [(3, True)]
+    assert book.published() == [], "one is in flight, and two acks are on their way"
+    book.confirm(4)
+    book.hear()
+    assert [out.wire for out in book.published()] == tasks[4:7]
+    # No more from now on: what waits is held to the same, then nothing is asked any more.
+    book.relay.read_ahead(0)
+    book.confirm(7, multiple=True)
+    assert book.published() == []
+    book.hear()
+    assert [out.wire for out in book.published()] == tasks[7:]
+    book.confirm(9, multiple=True)
+    assert book.questions == 0
+    assert len(book.deliver(*[wire.task()] * 3)) == 3
+    book.relay.heard(book.now)  # an answer that nobody waits for changes nothing
+    assert book.published() == []
+
+
+def test_a_message_that_waits_gets_the_delay_of_the_moment_in_which_it_goes() -> None:
+    book = Playbook(pace=Free(1))
+    book.deliver(wire.task(), wire.task(eta=at(seconds=100)), wire.task(eta=at(seconds=20)))
+    book.now += 30
+    book.confirm(1)
+    [late] = book.published()
+    assert late.routing_key == key(70)
+    book.confirm(2)
+    [due] = book.published()
+    assert (due.exchange, due.routing_key) == ("", "mail"), "its time came while it waited"
+
+
+@pytest.mark.parametrize("end", ["stop", "leave", "last turn"])
+def test_what_waits_stays_with_the_source_whatever_ends_it(end: str) -> None:
+    book = Playbook(pace=Free(2), budget=(budget := Budget(1 << 20)))
+    book.deliver(*[wire.task(id=f"{n}") for n in range(5)])
+    relay = book.relay
+    {"stop": lambda: relay.stop("cut", "gone"), "leave": relay.leave, "last turn": relay.last_turn}[end]()
+    book.confirm(2, multiple=True)
+    assert book.published() == []
+    relay.close()
+    assert (book.counts.taken, book.counts.moved, book.counts.given_back) == (2, 2, 0)
+    assert ids(relay.doubtful(source_lost=False)) == (["0", "1"] if end == "leave" else [])
+    assert budget.used == 0
+
+
+def test_a_redelivered_one_that_waits_is_noted_when_it_is_taken() -> None:
+    book = Playbook(pace=Free(1), unsure=2)
+    book.receive(b"".join(book.delivery(wire.task(id=f"{n}"), redelivered=True) for n in range(3)))
+    assert (book.counts.redelivered, ids(book.relay.came_again)) == (1, ["0"])
+    book.confirm(1)
+    book.confirm(2)
+    assert (book.counts.redelivered, ids(book.relay.came_again)) == (3, ["0", "1"])
+
+
+def test_one_that_no_publish_can_carry_waits_for_those_before_it() -> None:
+    book = Playbook(Destination("mail", b"bridge", max_message=150_000), pace=Free(2))
+    book.deliver(wire.task(id="0"), wire.task(id="1"), wire.task(bytes(200_000), id="2"))
+    assert book.relay.held == []
+    book.confirm(2, multiple=True)
+    [held] = book.relay.held
+    assert (held.tag, held.reason) == (3, "too-large")
+    book.relay.set_apart(held)
+    book.relay.turn(book.now)
+    assert book.acks() == [(3, True)]
+
+
+def test_what_waits_has_its_share_of_the_bytes() -> None:
+    task = wire.task()
+    book = Playbook(pace=Free(1), budget=Budget(3 * len(task)))
+    book.deliver(task, task, task)
+    assert (book.surprise, len(book.relay.ahead.waiting)) == ("", 2)
+    book.deliver(task)
+    assert book.surprise == "window"
+
+
+def test_a_surprise_among_those_that_wait_keeps_the_rest() -> None:
+    book = Playbook(pace=Free(2), backup=Backup(required=True))
+    book.deliver(*[wire.task(id=f"{n}") for n in range(5)])
+    assert len(book.copied()) == 2
+    book.relay.stop("cut", "gone")
+    book.relay.turn(book.now)
+    assert (len(book.relay.ahead.waiting), book.published(), book.copied()) == (3, [], [])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["deliver", "confirm", "hear", "resize"]), st.integers(1, 9)), max_size=60),
+    st.integers(1, 6),
+)
+def test_never_more_at_risk_than_the_window_and_all_in_order(steps: list[tuple[str, int]], window: int) -> None:
+    book = Playbook(pace=Free(window))
+    came: list[bytes] = []
+    went: list[bytes] = []
+    acked = heard = 0
+    for step, count in [*steps, *[("confirm", 9), ("hear", 0)] * 600]:
+        if step == "deliver":
+            tasks = [wire.task(id=f"{len(came) + n}") for n in range(count)]
+            came += tasks
+            book.receive(b"".join(map(book.delivery, tasks)))
+        elif step == "resize":
+            book.relay.read_ahead(count - 1)
+        elif step == "hear":
+            book.hear()
+            heard = acked
+        elif acked < len(went):
+            acked = min(acked + count, len(went))
+            assert book.confirm(acked, multiple=True) == [(acked, True)]
+        published = [out.wire for out in book.published()]
+        went += published
+        assert len(book.relay.ledger) == len(went) - acked <= window
+        assert len(book.relay.ahead.waiting) == len(came) - len(went)
+        if published and book.relay.ahead.size:
+            assert len(went) - heard <= window, "published, and for all that is known not acked"
+    assert went == came
+    assert book.counts.moved == acked == len(came)
 
 
 def test_of_a_large_message_only_the_header_is_kept() -> None:

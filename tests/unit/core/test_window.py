@@ -157,7 +157,9 @@ class Beside:
 
 def test_a_backlog_has_less_in_flight_beside_a_queue_with_little_traffic() -> None:
     beside = Beside()
+    assert not beside.crowd.beside
     assert beside.run(LOOKS + 1) == 11_000
+    assert beside.crowd.beside
     assert beside.together == BESIDE
     assert beside.little.size == LEAST, "a queue that does not fill its window is left alone"
     for _ in range(30):
@@ -172,6 +174,7 @@ def test_alone_again_it_has_what_it_had() -> None:
     assert beside.together == BESIDE, "a message every few seconds has its traffic too"
     beside.run(3, little=0)
     assert beside.together == LEAST
+    assert not beside.crowd.beside
 
 
 def test_backlogs_share_what_they_have_together() -> None:
