@@ -5,7 +5,8 @@
 2. It is not in flight: nothing of it was published, and the books do not know it. It goes back with the channel.
 3. Without it the prefetch bounds what can come again when the source is lost: a message that comes shows that the acks
    before it were heard. With it they are asked for: behind its acks the bridge sends a `channel.flow` that changes
-   nothing, and what is acked counts against the window until RabbitMQ has answered.
+   nothing, and no more than the window is acked before RabbitMQ has answered. Were what is acked a part of the window,
+   as it is without reading ahead, the target would stand still while the answer stands behind what is delivered.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ UNKNOWN = 3.0
 class Ahead:
     """The messages of one subscription that wait for room."""
 
-    __slots__ = ("_acked", "_asked", "_asks", "_beyond", "_came", "_heard", "size", "unheard", "waiting")
+    __slots__ = ("_acked", "_asked", "_beyond", "_came", "_heard", "asks", "size", "unheard", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Delivery] = deque()
@@ -46,26 +47,27 @@ class Ahead:
         #: How many were acked, of how many the source knows, and of how many it does with each answer that is to come.
         self._acked = self._heard = 0
         self._asked: deque[int] = deque()
-        self._asks = False
+        #: Whether the source is asked what it heard whenever something is acked.
+        self.asks = False
         #: When they came (monotonic seconds), and the delivery tag of the last one of each time.
         self._came: deque[tuple[float, int]] = deque()
         #: UTC epoch seconds less monotonic ones, when the last of them came.
         self._beyond = 0.0
 
-    def resize(self, size: int) -> None:
-        """So many from now on; the source is to be asked what it heard."""
+    def resize(self, size: int, unheard: int) -> None:
+        """So many from now on; `unheard` acks may be on their way, and the source is to be asked what it heard."""
         self.size = size
-        self._asks = self._asks or size > 0
+        if size and not self.asks:
+            self.asks = True
+            self._acked += max(0, unheard)
         self._asked.append(self._acked)
         self._count()
 
-    def acked(self, count: int) -> bool:
-        """So many more were acked; whether the source is to be asked what it heard."""
+    def acked(self, count: int) -> None:
+        """So many more were acked, and the source is asked what it heard."""
         self._acked += count
-        if self._asks:
-            self._asked.append(self._acked)
-            self._count()
-        return self._asks
+        self._asked.append(self._acked)
+        self._count()
 
     def heard(self) -> None:
         """The source answered the oldest question; an answer without a question is none."""
@@ -74,8 +76,8 @@ class Ahead:
             self._count()
 
     def _count(self) -> None:
-        self._asks = self._asks and (self.size > 0 or bool(self.waiting))
-        self.unheard = self._acked - self._heard if self._asks else 0
+        self.asks = self.asks and (self.size > 0 or bool(self.waiting))
+        self.unheard = self._acked - self._heard if self.asks else 0
 
     def add(self, run: Sequence[Delivery], wall: float, at: float) -> None:
         """Messages came for which there is no room, or others wait."""
@@ -83,12 +85,17 @@ class Ahead:
         self._came.append((at, run[-1][0]))
         self._beyond = wall - at
 
-    def next(self, room: int) -> list[Delivery]:
-        """Take the oldest, at most `room`; there is at least one."""
+    def next(self, window: int, in_flight: int) -> list[Delivery]:
+        """Take the oldest of them, as many as there is room for.
+
+        Args:
+            window: messages that may be in flight; as many again may be acked without the source having heard it.
+            in_flight: how many are.
+        """
         waiting, came = self.waiting, self._came
+        room = window - in_flight - max(0, self.unheard - window)
         found = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-        last = found[-1][0]
-        while came and came[0][1] <= last:
+        while came and found and came[0][1] <= found[-1][0]:
             came.popleft()
         self._count()
         return found

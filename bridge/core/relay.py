@@ -135,7 +135,7 @@ class Relay:
         budget.used += bulk
         self._reserved += bulk
         message = (tag, redelivered, wire, size, flags)
-        if self.ahead.waiting or self._room <= 0:
+        if self.ahead.asks or self.ahead.waiting or len(self.ledger) >= self.pace.prefetch:
             self.ahead.add([message], wall, at)
             self._go_on(at)
         else:
@@ -169,7 +169,7 @@ class Relay:
             return
         budget.used += bulk
         self._reserved += bulk
-        if self.ahead.waiting or self.pace.prefetch - len(self.ledger) - self.ahead.unheard < len(run):
+        if self.ahead.asks or self.ahead.waiting or len(self.ledger) + len(run) > self.pace.prefetch:
             self.ahead.add(run, wall, at)
             self._go_on(at)
         else:
@@ -185,14 +185,9 @@ class Relay:
         self.counts.taken += len(run)
         self._pass(run, wall, at)
 
-    @property
-    def _room(self) -> int:
-        """How many more may be in flight, or acked without the source knowing it."""
-        return self.pace.prefetch - len(self.ledger) - self.ahead.unheard
-
     def read_ahead(self, size: int) -> None:
         """Let so many messages come beyond those that there is room for."""
-        self.ahead.resize(size)
+        self.ahead.resize(size, self.pace.prefetch - len(self.ledger))
         self._to_source.append(frames.flow(self.channel))
 
     def heard(self, at: float) -> None:
@@ -203,8 +198,7 @@ class Relay:
     def _go_on(self, at: float) -> None:
         """Take as many as there is room for of the messages that came before there was."""
         ahead = self.ahead
-        while ahead.waiting and self.surprise is None and (room := self._room) > 0:
-            run = ahead.next(room)
+        while self.surprise is None and (run := ahead.next(self.pace.prefetch, len(self.ledger))):
             self._take_all(run, sum([message[1] for message in run]), ahead.wall(at), at)
 
     def _pass(self, run: list[Delivery], wall: float, at: float) -> None:
@@ -445,9 +439,10 @@ class Relay:
             self.pace.used(len(found))
             self.counts.lags.append(self.lag)
             self._to_source.append(frames.ack(self.channel, found[-1][0], multiple=True))
-            if self.ahead.acked(len(found)):
+            if self.ahead.asks:
+                self.ahead.acked(len(found))
                 self._to_source.append(frames.flow(self.channel))
-            self._acked.add(at, found, self.pace.prefetch)
+            self._acked.add(at, found, max(self.pace.prefetch, self.ahead.unheard))
         if self.ahead.waiting:
             self._go_on(at)
 

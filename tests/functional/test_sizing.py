@@ -43,16 +43,19 @@ def test_what_the_broker_tells(vhosts: Vhosts, tmp_path: Path, capsys: pytest.Ca
             if number <= COUNT // 3:
                 old.channel.basic_ack(number)
 
+        body, _ = message(0)
+        size = len(body) + sizing.ENVELOPE
+
         def told() -> bool:
             mail = asked()["queues"][0]
-            return bool(mail["messages"] == COUNT * 2 // 3 and mail["arriving"] and mail["worked"])
+            here = (mail["messages"], mail["message_bytes"]) == (COUNT * 2 // 3, size)
+            return here and bool(mail["arriving"] and mail["worked"])
 
         assert until(told, TOLD_WITHIN), asked()
         found = asked()
     mail, quiet = found["queues"]
-    body, _ = message(0)
     assert (mail["name"], mail["unacked"], mail["ready"]) == ("mail", 10, COUNT * 2 // 3 - 10)
-    assert mail["message_bytes"] == len(body) + sizing.ENVELOPE, "the broker tells of the bodies"
+    assert mail["message_bytes"] == size, "the broker tells of the bodies"
     # All of them came in within the minute over which the broker averages.
     assert 0 < mail["worked"] < mail["arriving"] <= COUNT / 5
     assert (quiet["messages"], quiet["arriving"], quiet["old_workers_s"]) == (0, 0.0, 0.0)
