@@ -343,8 +343,9 @@ class Relay(Section):
     least 100 each, and fewer are in flight where full speed needs fewer."""
     read_ahead: Annotated[int, whole(0, 65535)] = 2000
     """Messages of a backlog that the source hands out beyond the window: they wait in memory, so that the target has
-    work while the source reads from disk. Unacked, but not published: a crash gives them back. Queues share it; fewer
-    where messages are large or slow."""
+    work while the source reads from disk. Unacked, but not published: a crash gives them back. When the connection to
+    the source is lost meanwhile, twice the window can be doubled. Queues share it; fewer where messages are large or
+    slow. 0: none."""
     window_bytes: Annotated[int, _parse_size(64 * 1024, 16 * 1024**3)] = 64 * 1024**2
     """Bytes of all queues together in flight at most; with a backup, half of it."""
     priority: Annotated[int, whole(1, 2**31 - 1)] = 1000
