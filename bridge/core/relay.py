@@ -198,8 +198,11 @@ class Relay:
     def _go_on(self, at: float) -> None:
         """Take as many as there is room for of the messages that came before there was."""
         ahead = self.ahead
-        while self.surprise is None and (run := ahead.next(self.pace.prefetch, len(self.ledger))):
-            self._take_all(run, sum([message[1] for message in run]), ahead.wall(at), at)
+        try:
+            while self.surprise is None and (run := ahead.next(self.pace.prefetch, len(self.ledger))):
+                self._take_all(run, sum([message[1] for message in run]), ahead.wall(at), at)
+        except Exception as fault:  # noqa: BLE001  told by a confirm or an answer: no fault of these connections
+            self.stop("broken", f"{type(fault).__name__}: {fault}")
 
     def _pass(self, run: list[Delivery], wall: float, at: float) -> None:
         """Publish messages that are taken."""
