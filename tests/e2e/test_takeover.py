@@ -40,7 +40,8 @@ def test_a_canary_of_a_rate_takes_that_and_leaves_the_rest(vhosts: Vhosts, tmp_p
             daemon.wait_until(lambda status: status["totals"]["moved"] == len(share.got))
 
             seconds = share.times[-1] - share.times[0]
-            assert 0.7 * rate * seconds <= len(share.got) <= rate * seconds + 2 * prefetch
+            # The first may have come a moment later than it went.
+            assert 0.7 * rate * seconds <= len(share.got) <= rate * (seconds + 0.1) + 2 * prefetch
             assert sorted(rest.got + share.got) == list(producer.numbers)
             assert share.got == sorted(share.got)
 
