@@ -36,15 +36,12 @@ class Acked:
         while acks and acks[0][0] < at - ACK_UNDER_WAY:
             self._count -= len(acks.popleft()[1])
 
-    def add(self, at: float, entries: Sequence[Entry], prefetch: int) -> None:
-        """Keep for a while what was acked.
-
-        The source never has more than `prefetch` unacked, so no more than these can come again.
-        """
+    def add(self, at: float, entries: Sequence[Entry], most: int) -> None:
+        """Keep for a while what was acked; the source may not have heard of `most`, so no more can come again."""
         acks = self._acks
         acks.append((at, [entry[1] if len(entry[1]) <= _KEPT_WHOLE else head(entry[1]) for entry in entries]))
         self._count += len(entries)
-        while len(acks) > 1 and self._count - len(acks[0][1]) >= prefetch:
+        while len(acks) > 1 and self._count - len(acks[0][1]) >= most:
             self._count -= len(acks.popleft()[1])
 
 

@@ -134,15 +134,10 @@ class Relay:
             return
         budget.used += bulk
         self._reserved += bulk
-        message = (tag, redelivered, wire, size, flags)
-        if self.ahead.asks or self.ahead.waiting or len(self.ledger) >= self.pace.prefetch:
-            self.ahead.add([message], wall, at)
-            self._go_on(at)
-        else:
-            self._take(message, wall, at)
+        self._arrive([(tag, redelivered, wire, size, flags)], redelivered, wall, at)
 
     def _take(self, message: Delivery, wall: float, at: float) -> None:
-        """Take a message for which there is room."""
+        """Take a message that needs more than a publish; there is room for it."""
         tag, redelivered, wire, size, flags = message
         self.taken += 1
         self.counts.taken += 1
@@ -169,6 +164,10 @@ class Relay:
             return
         budget.used += bulk
         self._reserved += bulk
+        self._arrive(run, again, wall, at)
+
+    def _arrive(self, run: list[Delivery], again: int, wall: float, at: float) -> None:
+        """Take messages that came, or let them wait for room; `again` is not 0 when one is redelivered."""
         if self.ahead.asks or self.ahead.waiting or len(self.ledger) + len(run) > self.pace.prefetch:
             self.ahead.add(run, wall, at)
             self._go_on(at)
@@ -176,7 +175,7 @@ class Relay:
             self._take_all(run, again, wall, at)
 
     def _take_all(self, run: list[Delivery], again: int, wall: float, at: float) -> None:
-        """Take messages for which there is room; `again` is not 0 when one is redelivered."""
+        """Take messages for which there is room; `again` as above."""
         if again or self._closely:
             for message in run:
                 self._take(message, wall, at)

@@ -7,14 +7,21 @@ what entering at the highest set bit, by a fanout exchange, is worth.
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from bridge.core import ladder
 
 _TOP = (ladder.level_name(ladder.LEVELS - 1).encode(),) * ladder.LEVELS
 
-if __name__ == "__main__":
+
+def run(entries: ladder.Entries) -> NoReturn:
+    """Be the daemon, with these exchanges before the ladder's levels."""
     # Before any room that uses them is imported, whichever way it takes the names.
-    ladder.BY_BRIDGE = ladder.BY_CELERY = _TOP
+    ladder.BY_BRIDGE = ladder.BY_CELERY = entries
     from bridge.cli import main
 
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run(_TOP)

@@ -345,7 +345,13 @@ def test_a_queue_that_the_legacy_side_does_not_have_faults_and_no_other(three: T
             at.ingress.publish("q2", [next(numbers)])
             return at.new.ready("q2") > 0
 
-        assert until(flipped, 30), (told, queue_of(daemon.status(), "q2"), daemon.quote())
+        assert until(flipped, 15), (told, queue_of(daemon.status(), "q2"), daemon.quote())
+        # All of them arrived, on one side or the other, and from here on each on the target.
+        sent = next(numbers)
+        assert until(lambda: at.legacy.ready("q2") + at.new.ready("q2") == sent, 15), daemon.quote()
+        before = at.new.ready("q2")
+        at.ingress.publish("q2", range(sent, sent + 3))
+        assert until(lambda: at.new.ready("q2") == before + 3, 15), daemon.quote()
 
 
 def command(config: dict[str, Any], folder: Path, *words: str) -> tuple[int, Any]:
