@@ -21,6 +21,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world", ["3.10->4.3"], i
 WINDOW, AHEAD, COUNT = 100, 1000, 40_000
 
 
+#: Has each consuming channel of a vhost read an ack of what it never delivered, for which it closes (406).
+_CLOSE_CONSUMING = """
+[rabbit_channel:do(proplists:get_value(pid, I), {{'basic.ack', 1 bsl 40, false}})
+ || I <- rabbit_channel:info_all([pid, vhost, consumer_count]),
+    proplists:get_value(vhost, I) =:= <<"{vhost}">>, proplists:get_value(consumer_count, I) > 0].
+"""
+
+
 class Sides:
     """A backlog in `q1` of the old broker, both brokers behind proxies, and a daemon that is configured for them."""
 
@@ -89,6 +97,17 @@ def test_a_source_that_is_cut_off_doubles_no_more_than_it_may_not_have_heard(sid
         doubled, told = sides.all_moved(daemon)
         assert doubled <= 2 * WINDOW, "those in flight, and those of which the acks were on their way"
         assert doubled <= told
+
+
+def test_what_a_source_had_not_heard_when_it_closed_the_channel_is_told(sides: Sides, vhosts: Vhosts) -> None:
+    """The connection stays; what is acked behind the close is dropped by the source without a word."""
+    with sides.reading_ahead() as daemon:
+        sides.source.stall(Way.TO_SERVER)
+        vhosts.old.nodes[0].ctl("eval", _CLOSE_CONSUMING.format(vhost=vhosts.old.vhost))
+        daemon.wait_until(lambda status: status["queues"][0]["state"] != "moving")
+        sides.source.restore()
+        doubled, told = sides.all_moved(daemon)
+        assert 0 < doubled <= told <= 2 * WINDOW
 
 
 @pytest.mark.long
