@@ -303,6 +303,8 @@ class Channel:
         self._owner = owner
         self.closed = Event()
         self.error: BridgeError | None = None
+        #: It was closed, and not by us.
+        self.lost = False
         #: Called when the channel closed or the broker cancelled our consumer.
         self.on_end: Callable[[], None] = lambda: None
         self.cancelled = False
@@ -348,6 +350,7 @@ class Channel:
             self.error = ChannelClosed(self.name, reason.reply_code, reason.reply_text)
         else:
             self.error = Unreachable(f"{self.name}: connection lost: {reason_of(reason)}")
+        self.lost = not isinstance(reason, pika.exceptions.ChannelClosedByClient)
         self.closed.set()
         if self._waiting is not None and not self._waiting.ready():
             self._waiting.set_exception(self.error)
