@@ -225,8 +225,8 @@ class Session:
 
     def _settle(self, source: Channel | None) -> None:
         """The books of what was in flight: it is back with the source, and the target may have it too."""
-        # With a connection, or a channel that the source closed, goes what was acked on it and not yet heard.
         relay = self.relay
+        # With a connection, or a channel that the source closed, goes what was acked on it and not yet heard.
         doubtful = relay.doubtful(source is not None and source.lost)
         self._counts.possible_duplicates += len(doubtful)
         self._shared.doubles.add(self.queue, doubtful, "in flight when the connection or channel was lost")

@@ -127,6 +127,11 @@ def parse(raw: bytes) -> dict[str, Item]:
     return found
 
 
+def caps_priority(version: str) -> bool:
+    """Whether a target of this version, such as 4.0.9, has the priority of ETA tasks capped (docs/plan/eta.md)."""
+    return version.startswith(("4.0", "4.1", "4.2"))
+
+
 def differences(sent: bytes, seen: bytes, *, has_eta: bool, capped: bool) -> list[str]:
     """Return what a consumer read otherwise than it was sent, one sentence each; nothing for a message that arrived as
     sent.
@@ -135,7 +140,7 @@ def differences(sent: bytes, seen: bytes, *, has_eta: bool, capped: bool) -> lis
         sent: property bytes as the producer wrote them.
         seen: property bytes as the consumer read them.
         has_eta: the task has an ETA, so it may have come through the ladder.
-        capped: the target is a RabbitMQ 4.0 to 4.2.
+        capped: the target `caps_priority`.
     """
     if sent == seen:
         return []

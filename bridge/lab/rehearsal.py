@@ -31,6 +31,7 @@ from bridge.lab.celery_app import Part
 from bridge.lab.crew import Crew, Member, pause_until
 from bridge.lab.deadline import until
 from bridge.lab.depths import Depths
+from bridge.lab.fingerprint import caps_priority
 from bridge.lab.producers import Orders
 from bridge.lab.quiet import quiet_moment
 from bridge.lab.records import Truth
@@ -135,7 +136,7 @@ class Rehearsal:
     ) -> None:
         self._source = source["amqp"]
         self._target = target["amqp"]
-        self._capped = target["version"].startswith(("4.0", "4.1", "4.2"))
+        self._capped = caps_priority(target["version"])
         self._plan = plan
         self._folder = folder
         self._tell = progress

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.lab.fingerprint import caps_priority
 from tests.support.brokers import Vhosts
 from tests.support.celery_traffic import CeleryTraffic
 from tests.support.daemon import queue_of, running, takeover
@@ -36,7 +37,7 @@ def assert_sound(traffic: CeleryTraffic) -> None:
 )
 def test_there_and_back_again_and_again(flips: int, vhosts: Vhosts, tmp_path: Path):
     old, new = vhosts.old.amqp, vhosts.new.amqp
-    capped = vhosts.new.version.startswith("4.0")
+    capped = caps_priority(vhosts.new.version)
     with (
         CeleryTraffic(
             tmp_path / "traffic", into=old, sides={"old": old, "new": new}, queues=("q1",), capped=capped

@@ -13,6 +13,7 @@ import pytest
 from bridge.core import ladder
 from bridge.lab.celery_app import TASK, application
 from bridge.lab.deadline import until
+from bridge.lab.fingerprint import caps_priority
 from tests.functional.ladders import bind_as_celery, declare_ladder
 from tests.support.brokers import Three, Vhosts
 from tests.support.celery_traffic import CeleryTraffic
@@ -82,8 +83,7 @@ def test_back_forward_and_back_again(tasks: int, vhosts: Vhosts, tmp_path: Path)
             rate=400 if tasks < 1000 else 1000,
             eta_share=0.5,
             eta_to=8.0 if tasks < 1000 else 60.0,
-            # Such a target caps the priority of ETA tasks (docs/plan/eta.md).
-            capped=vhosts.new.version.startswith("4.0"),
+            capped=caps_priority(vhosts.new.version),
         ) as traffic,
     ):
         new.quorum("q1", "q2")

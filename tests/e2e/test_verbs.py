@@ -16,6 +16,7 @@ import pytest
 from bridge.cli import main
 from bridge.core.route import Cell, Layout, Route, State, Verb, cell
 from bridge.lab.deadline import until
+from bridge.lab.fingerprint import caps_priority
 from tests.support.brokers import Three, Vhosts
 from tests.support.celery_traffic import CeleryTraffic
 from tests.support.daemon import Daemon, inline, queue_of, running, takeover
@@ -252,7 +253,7 @@ def test_every_change_of_the_table_under_live_celery_traffic(layout: Layout, thr
             into=three.ingress.amqp,
             sides={"old": old.amqp, "new": three.new.amqp},
             queues=("q1",),
-            capped=three.new.version.startswith("4.0"),
+            capped=caps_priority(three.new.version),
         ) as traffic,
         running(config, tmp_path) as daemon,
     ):

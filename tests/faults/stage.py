@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from bridge.errors import BridgeError
 from bridge.lab.deadline import until
+from bridge.lab.fingerprint import caps_priority
 from tests.faults.book import balance
 from tests.faults.fault import OWN_BROKER
 from tests.faults.service import Service
@@ -265,7 +266,7 @@ class Stage:
                 listed=self.daemon.listed(),
                 held=held,
                 window=self.window,
-                capped=self.vhosts.new.version.startswith(("4.0", "4.1", "4.2")),
+                capped=caps_priority(self.vhosts.new.version),
             )
             book = replace(
                 book,

@@ -13,6 +13,7 @@ from typing import Any
 from bridge.errors import BridgeError
 from bridge.lab.brokers import Lab
 from bridge.lab.deadline import until
+from bridge.lab.fingerprint import caps_priority
 from tests.faults import cluster, fault
 from tests.faults.cluster_stage import ClusterStage
 from tests.faults.fault import CLUSTER, OWN_BROKER, TRAFFIC, TWO_BROKERS, Fault
@@ -86,7 +87,7 @@ class Soak:
         self._suffered: list[Suffered] = []
         self._finished = False
         self._began = self._ended = time.monotonic()
-        self._book = Book(folder, capped=lab.new.version.startswith(("4.0", "4.1", "4.2")))
+        self._book = Book(folder, capped=caps_priority(lab.new.version))
         kind = ClusterStage if len(lab.new.nodes) > 1 else Stage
         self._stage = kind(Vhosts(lab.old, lab.new), folder, queue=QUEUES[0], traffic=False)
         self._stage.daemon.config["queues"] = {"include": list(QUEUES)}

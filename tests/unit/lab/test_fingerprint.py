@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from amqp.basic_message import Message
 
-from bridge.lab.fingerprint import differences, parse
+from bridge.lab.fingerprint import caps_priority, differences, parse
 
 
 def properties(headers: dict[str, Any] | None = None, **others: Any) -> bytes:
@@ -31,6 +31,13 @@ def with_headers(*fields: bytes) -> bytes:
 
 def compare(sent: bytes, seen: bytes, *, has_eta: bool = False, capped: bool = False) -> list[str]:
     return differences(sent, seen, has_eta=has_eta, capped=capped)
+
+
+@pytest.mark.parametrize(
+    ("version", "caps"), [("3.10.8", False), ("4.0.9", True), ("4.1.4", True), ("4.2.0", True), ("4.3.6", False)]
+)
+def test_three_series_have_the_priority_capped(version: str, caps: bool) -> None:
+    assert caps_priority(version) is caps
 
 
 def test_every_property_and_header_type_is_read() -> None:
